@@ -1,0 +1,1 @@
+"""From messages and RTP columns to call records: dialogs, streams, quality. No I/O."""

@@ -1,0 +1,110 @@
+"""What is known of one call when it has ended, as it is stored, sent and shown.
+
+The field names are the names in JSON (`voipfleet read --json`, `voipfleet calls --json`) and, for the
+promoted ones, of the database's columns. Times are nanoseconds since the Unix epoch (UTC) here and
+RFC 3339 with microseconds in JSON. Addresses are `address:port`, IPv6 in brackets.
+"""
+
+import datetime
+import json
+
+import msgspec
+
+
+class StreamRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One RTP stream: one SSRC from one socket to one socket, as counted by RFC 3550 appendix A."""
+
+    direction: str  # who sent it: caller, callee, or "" where neither side's SDP says
+    sensor: str = ""
+    src: str
+    dst: str
+    ssrc: int
+    codec: str = ""
+    payload_types: list[int] = []
+    ptime: float = 0.0  # ms
+    first: int = 0  # ns
+    last: int = 0  # ns
+    expected: int = 0
+    received: int = 0
+    lost: int = 0
+    discarded: int = 0  # would have come too late for a fixed de-jitter buffer
+    duplicates: int = 0
+    reordered: int = 0
+    loss_bursts: list[int] = []  # how many gaps of 1, 2, ... 9, 10 or more packets
+    jitter_mean_ms: float = 0.0
+    jitter_max_ms: float = 0.0
+    delta_max_ms: float = 0.0
+    mos: float | None = None
+    r_factor: float | None = None
+    dtmf: str = ""
+
+
+class CallRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One call (an INVITE dialog with its streams)."""
+
+    uuid: bytes  # 16 random bytes, made when the call is first seen to end
+    revision: int = 1
+    call_id: str
+    sensor: str = ""
+    site: str = ""
+    method: str = "INVITE"
+    caller: str = ""
+    caller_name: str = ""
+    caller_domain: str = ""
+    callee: str = ""
+    callee_name: str = ""
+    callee_domain: str = ""
+    setup_time: int  # ns; the first INVITE
+    ring_time: int = 0
+    answer_time: int = 0
+    end_time: int = 0
+    duration: float = 0.0  # s, setup to end
+    connect_duration: float = 0.0  # s, answer to end
+    pdd: float | None = None  # s, post-dial delay: INVITE to the first 18x or final response
+    final_response: int = 0  # 0: none seen
+    reason: str = ""  # the Reason header
+    hung_up_by: str | None = None  # caller, callee
+    end_reason: str = ""  # one of END_REASONS
+    retransmissions: int = 0
+    user_agent_caller: str = ""
+    user_agent_callee: str = ""
+    src: str = ""  # where the first INVITE came from
+    dst: str = ""
+    transport: str = "udp"
+    one_way: bool = False
+    partial: bool = False
+    drops: int = 0  # packets that the kernel dropped on this sensor during the call
+    clock_offset_ms: float | None = None
+    views: int = 1
+    streams: list[StreamRecord] = []
+
+
+END_REASONS = (
+    "bye", "cancel", "rejected", "timeout", "rtp_timeout", "sensor_restart", "end_of_capture", "evicted",
+)  # fmt: skip
+
+_TIMES = ("setup_time", "ring_time", "answer_time", "end_time")
+
+encode = msgspec.msgpack.Encoder().encode
+decode = msgspec.msgpack.Decoder(CallRecord).decode
+
+
+def rfc3339(ns: int) -> str | None:
+    """`ns` since the epoch as RFC 3339 UTC with microseconds; None for 0 (not seen)."""
+    if not ns:
+        return None
+    moment = datetime.datetime.fromtimestamp(ns // 1_000_000_000, datetime.UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S") + f".{ns // 1000 % 1_000_000:06d}Z"
+
+
+def to_json(call: CallRecord) -> str:
+    """One line of JSON with every field of the call, also those that have their default value."""
+    row = msgspec.structs.asdict(call)
+    row["uuid"] = call.uuid.hex()
+    row.update({name: rfc3339(row[name]) for name in _TIMES})
+    row["streams"] = []
+    for stream in call.streams:
+        fields = msgspec.structs.asdict(stream)
+        fields.update(first=rfc3339(stream.first), last=rfc3339(stream.last), ssrc=f"0x{stream.ssrc:08x}")
+        row["streams"].append(fields)
+    return json.dumps(row, ensure_ascii=False)

@@ -1,0 +1,33 @@
+"""The Block: the unit of work from capture to statistics (DESIGN: never a packet)."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+# Link types (the LINKTYPE_ numbers of the pcap formats)
+ETHERNET, RAW, LINUX_SLL, LINUX_SLL2 = 1, 101, 113, 276
+MAX_BLOCK = 4 << 20  # bytes of packet data in one block, at most
+
+
+@dataclass(slots=True)
+class Block:
+    """Up to a few MiB of captured packets in the order in which they were captured.
+
+    `data` is one-dimensional uint8; the columns have one element a packet: `ts` int64 nanoseconds since
+    the epoch, `offset` int64 where the packet starts in `data`, `caplen` int64 bytes present there,
+    `wirelen` int64 bytes on the wire. `vlan` int64 is the 802.1Q tag that the kernel took off the frame
+    (-1 for none). `drops`: packets the kernel dropped before this block, since the one before.
+    """
+
+    data: np.ndarray
+    ts: np.ndarray
+    offset: np.ndarray
+    caplen: np.ndarray
+    wirelen: np.ndarray
+    linktype: int = ETHERNET
+    source: str = ""
+    vlan: np.ndarray | None = None
+    drops: int = field(default=0)
+
+    def __len__(self) -> int:
+        return len(self.ts)

@@ -1,0 +1,1 @@
+"""What only an instance that stores records needs: the database and the ingest."""

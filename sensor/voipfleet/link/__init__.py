@@ -1,0 +1,1 @@
+"""The authenticated, encrypted connection between two instances (docs/link.md)."""

@@ -1,0 +1,1 @@
+"""The durable outbox of records and their delivery, acknowledged after commit."""
