@@ -1,0 +1,69 @@
+"""What travels about records: between outbox and store, and in the frames of the link (docs/link.md).
+
+All are arrays on the wire (msgpack), so the order of the fields is the format.
+"""
+
+import msgspec
+
+# kinds of a row
+CALL, PROBE, GAP = 1, 2, 3
+
+MAX_ROWS, MAX_BATCH_BYTES, WINDOW = 500, 512 << 10, 8
+
+
+class Row(msgspec.Struct, array_like=True, frozen=True):
+    """One row of an outbox: `body` is a msgpack CallRecord (CALL), empty (PROBE) or a GapRecord (GAP)."""
+
+    seq: int
+    uuid: bytes
+    revision: int
+    kind: int
+    body: bytes
+
+
+class GapRecord(msgspec.Struct, array_like=True, frozen=True):
+    """Records that a sensor had to discard: `count` of them, sequence numbers `from_seq`..`to_seq`."""
+
+    from_seq: int
+    to_seq: int
+    count: int
+    reason: str
+    at: int  # ns since the epoch
+
+
+class Batch(msgspec.Struct, array_like=True, frozen=True):
+    """Rows in ascending order of `seq`, from the outbox whose life is named by `epoch` (16 random bytes)."""
+
+    epoch: bytes
+    rows: list[Row]
+
+
+class Ack(msgspec.Struct, array_like=True, frozen=True):
+    """Everything through `through_seq` of `epoch` is committed; `uuid` is that of the row at it."""
+
+    epoch: bytes
+    through_seq: int
+    uuid: bytes = b""
+
+
+class Welcome(msgspec.Struct, array_like=True, frozen=True):
+    """The server's first message: where it stands with this sensor. `epoch` empty: it has nothing yet."""
+
+    session: bytes
+    central: bytes  # uuid of the central's store
+    central_name: str
+    epoch: bytes = b""
+    last_seq: int = 0
+    last_uuid: bytes = b""
+
+
+class Status(msgspec.Struct, array_like=True, frozen=True):
+    """What a sensor tells about itself every few seconds, for the registry of sensors."""
+
+    name: str
+    sensor_id: int
+    version: str
+    mode: str
+    site: str
+    started: int  # ns since the epoch
+    counters: dict[str, int]
