@@ -1,0 +1,108 @@
+"""The outbox as the event loop sees it: group commit in a thread of its own, and waiting for progress."""
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+
+from voipfleet.records.messages import Row
+from voipfleet.records.outbox import Outbox, OutboxState
+
+log = logging.getLogger("voipfleet.outbox")
+GROUP_SECONDS, GROUP_ROWS = 0.05, 100  # a sync costs milliseconds whatever it carries
+MAX_PENDING = 100_000  # rows in memory while the disk refuses; beyond it the oldest go, counted
+
+
+class Spool:
+    """`put` never blocks; a row is safe once `committed` has reached it. Create it inside the event loop."""
+
+    def __init__(self, outbox: Outbox):
+        self._outbox = outbox
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")
+        self._pending: list[tuple[bytes, int, int, bytes]] = []
+        self._wake = asyncio.Event()
+        self._full = asyncio.Event()
+        self.changed = asyncio.Condition()  # notified at every commit and acknowledgement
+        self.dropped = 0
+        self.failing = ""
+        self.state: OutboxState = outbox.state()
+        self.sensor_uuid = outbox.sensor_uuid
+
+    def put(self, uuid: bytes, revision: int, kind: int, body: bytes) -> None:
+        self._pending.append((uuid, revision, kind, body))
+        if len(self._pending) > MAX_PENDING:
+            del self._pending[0]
+            self.dropped += 1
+        self._wake.set()
+        if len(self._pending) >= GROUP_ROWS:
+            self._full.set()
+
+    async def run(self) -> None:
+        """Commit what was put, a group at a time, for ever."""
+        while True:
+            await self._wake.wait()
+            try:
+                await asyncio.wait_for(self._full.wait(), GROUP_SECONDS)
+            except TimeoutError:
+                pass
+            if not await self.flush():
+                await asyncio.sleep(1.0)
+
+    async def flush(self) -> bool:
+        """Commit everything that is pending; False where the disk refuses (it stays pending)."""
+        self._wake.clear()
+        self._full.clear()
+        rows = list(self._pending)
+        if not rows:
+            return True
+        try:
+            await self._call(self._outbox.append, rows)
+        except Exception as error:  # a full or failing disk must not end the daemon
+            if not self.failing:
+                log.error("outbox: cannot write records (%s); make room on its file system", error)
+            self.failing = str(error)
+            self._wake.set()
+            return False
+        if self.failing:
+            log.warning("outbox: writing records again")
+            self.failing = ""
+        del self._pending[: len(rows)]
+        await self._progress()
+        return True
+
+    async def read(self, after: int) -> list[Row]:
+        return await self._call(self._outbox.read, after)
+
+    async def acknowledge(self, through: int) -> None:
+        await self._call(self._outbox.acknowledge, through)
+        await self._progress()
+
+    async def uuid_at(self, seq: int) -> bytes | None:
+        return await self._call(self._outbox.uuid_at, seq)
+
+    async def new_epoch(self) -> None:
+        await self._call(self._outbox.new_epoch)
+        await self._progress()
+
+    async def find(self, uuid: bytes, after: int) -> int | None:
+        """The sequence number of the row `uuid` among the rows after `after`."""
+        for row in await self.read(after):
+            if row.uuid == uuid:
+                return row.seq
+        return None
+
+    async def wait_acknowledged(self, seq: int) -> None:
+        async with self.changed:
+            await self.changed.wait_for(lambda: self.state.acked_through >= seq)
+
+    async def close(self) -> None:
+        await self.flush()
+        await self._call(self._outbox.close)
+        self._thread.shutdown()
+
+    async def _call(self, function, *args):
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
+
+    async def _progress(self) -> None:
+        self.state = await self._call(self._outbox.state)
+        async with self.changed:
+            self.changed.notify_all()

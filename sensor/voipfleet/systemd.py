@@ -1,0 +1,43 @@
+"""The little of systemd's protocols that a daemon needs: sd_notify and journal priorities."""
+
+import contextlib
+import logging
+import os
+import socket
+
+_PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+
+
+def notify(state: str) -> None:
+    """Tell the service manager (`READY=1`, `STOPPING=1`, `WATCHDOG=1`, `STATUS=...`); nothing without one."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender, contextlib.suppress(OSError):
+        sender.sendto(state.encode(), address)
+
+
+def watchdog_seconds() -> float | None:
+    """How often the service manager wants to hear from us, or None."""
+    usec = os.environ.get("WATCHDOG_USEC", "")
+    return int(usec) / 1e6 if usec.isdecimal() and int(usec) else None
+
+
+class _Format(logging.Formatter):
+    def __init__(self, journal: bool):
+        super().__init__("%(message)s" if journal else "%(asctime)s %(levelname)s %(message)s")
+        self._journal = journal
+
+    def format(self, record: logging.LogRecord) -> str:
+        # What comes from the network may stand in a message: one record is one line, without control characters.
+        text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in super().format(record))
+        return f"<{_PRIORITY.get(record.levelno, 6)}>{text}" if self._journal else text
+
+
+def log_to_stderr(level: int = logging.INFO) -> None:
+    """All logging to standard error; with priorities where that is the journal."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Format(journal="JOURNAL_STREAM" in os.environ))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
