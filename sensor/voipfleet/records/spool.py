@@ -1,6 +1,7 @@
 """The outbox as the event loop sees it: group commit in a thread of its own, and waiting for progress."""
 
 import asyncio
+import contextlib
 import logging
 from concurrent.futures import ThreadPoolExecutor
 
@@ -40,10 +41,8 @@ class Spool:
         """Commit what was put, a group at a time, for ever."""
         while True:
             await self._wake.wait()
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._full.wait(), GROUP_SECONDS)
-            except TimeoutError:
-                pass
             if not await self.flush():
                 await asyncio.sleep(1.0)
 
@@ -51,21 +50,21 @@ class Spool:
         """Commit everything that is pending; False where the disk refuses (it stays pending)."""
         self._wake.clear()
         self._full.clear()
-        rows = list(self._pending)
-        if not rows:
+        if not self._pending:
             return True
+        rows, self._pending = self._pending, []
         try:
             await self._call(self._outbox.append, rows)
         except Exception as error:  # a full or failing disk must not end the daemon
             if not self.failing:
                 log.error("outbox: cannot write records (%s); make room on its file system", error)
             self.failing = str(error)
+            self._pending = rows + self._pending
             self._wake.set()
             return False
         if self.failing:
             log.warning("outbox: writing records again")
             self.failing = ""
-        del self._pending[: len(rows)]
         await self._progress()
         return True
 

@@ -1,0 +1,98 @@
+"""`voipfleet status`: what the running daemon says of itself; with --wait, whether all is well."""
+
+import argparse
+import asyncio
+import json
+import time
+from pathlib import Path
+
+from voipfleet import config, errors
+from voipfleet.commands import DEFAULT_CONFIG
+from voipfleet.manager import ask
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", default=DEFAULT_CONFIG, metavar="FILE", help="configuration (%(default)s)")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument(
+        "--wait", type=float, metavar="SECONDS",
+        help="wait until the instance is healthy (active, connected, a probe record acknowledged after its commit);"
+        " exit 1 if it is not by then",
+    )  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    path = Path(config.load(args.config).control_socket)
+    if args.wait is None:
+        report, fault = asyncio.run(_ask(path)), ""
+    else:
+        report, fault = asyncio.run(_healthy(path, args.wait))
+    if args.json:
+        print(json.dumps(report))
+    else:
+        print("\n".join(describe(report)))
+    if fault:
+        raise errors.VoipfleetError(fault)
+    return errors.OK
+
+
+async def _ask(path: Path) -> dict:
+    try:
+        return await ask(path, "status")
+    except PermissionError:
+        raise errors.VoipfleetError(f"{path}: not permitted; run as root or as a member of group voipfleet") from None
+    except OSError:
+        raise errors.VoipfleetError(f"{path}: no daemon answers; look at `systemctl status voipfleet`") from None
+
+
+async def _healthy(path: Path, seconds: float) -> tuple[dict, str]:
+    """The last report and why it is not healthy ("" when it is)."""
+    until = time.monotonic() + seconds
+    report: dict = {}
+    while True:
+        try:
+            report = await _ask(path)
+            fault = _fault(report)
+            if not fault:
+                left = max(1.0, min(10.0, until - time.monotonic()))
+                report["probe"] = await ask(path, "probe", timeout=left)
+                if report["probe"].get("acknowledged"):
+                    return report, ""
+                fault = "the probe record was not acknowledged; look at the central's log"
+        except (errors.VoipfleetError, OSError) as error:
+            fault = str(error)
+        if time.monotonic() >= until:
+            return report, f"not healthy after {seconds:g} s: {fault}"
+        await asyncio.sleep(0.5)
+
+
+def _fault(report: dict) -> str:
+    link, store = report.get("link"), report.get("store")
+    if link and link["state"] != "connected":
+        return f"not connected to the central ({link['why'] or link['state']})"
+    if store and not store["ok"]:
+        return store["error"]
+    return report["records"]["outbox_error"]
+
+
+def describe(report: dict) -> list[str]:
+    """The report as lines for people."""
+    if not report:
+        return []
+    records = report["records"]
+    lines = [
+        f"{report['name']}: voipfleet {report['version']}, {report['mode']}, up {report['uptime_seconds']:.0f} s",
+        f"records: {records['created']} created = {records['acknowledged']} acknowledged"
+        f" + {records['queued']} queued + {records['gaps']} given up",
+    ]
+    if capture := report.get("capture"):
+        counters = ", ".join(f"{name} {value}" for name, value in sorted(capture.items()) if name != "interfaces")
+        lines.append(f"capture on {', '.join(capture['interfaces'])}: {counters}")
+    if link := report.get("link"):
+        state = f"connected to {link['central']}" if link["state"] == "connected" else f"{link['state']}: {link['why']}"
+        lines.append(f"link: {state} for {link['seconds']:.0f} s, {link['connections']} connections")
+    if store := report.get("store"):
+        lines.append("store: " + ("ok" if store["ok"] else store["error"]))
+    for sensor in report.get("sensors", []):
+        lines.append(f"sensor {sensor['name']} from {sensor['address']}, key {sensor['key']}")
+    return lines

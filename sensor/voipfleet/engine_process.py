@@ -1,0 +1,86 @@
+"""The courier's side of the engine: start the process, read what it says, stop it without losing a call."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from voipfleet import pipe
+from voipfleet.errors import VoipfleetError
+
+log = logging.getLogger("voipfleet.engine")
+STOP_SECONDS = 8.0  # the engine drains its ring for two seconds at most and then writes its last records
+
+
+class EngineFailed(VoipfleetError):
+    """The engine could not start; its own sentence and exit code."""
+
+    def __init__(self, sentence: str, exit_code: int):
+        super().__init__(sentence)
+        self.exit_code = exit_code
+
+
+class EngineProcess:
+    """`on_record` gets the msgpack CallRecord of each finished call, in the event loop."""
+
+    def __init__(self, config_path: str, on_record: Callable[[bytes], None]):
+        self._config_path = config_path
+        self._on_record = on_record
+        self._process: asyncio.subprocess.Process | None = None
+        self.status: dict[str, int] = {}
+        self.heard = time.monotonic()
+        self.ended = asyncio.Event()
+        self._ready: asyncio.Future[None] | None = None
+        self._reading: asyncio.Task | None = None
+
+    async def start(self) -> None:
+        """Returns when every interface is being captured; raises EngineFailed with the engine's sentence."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "voipfleet.engine", str(theirs.fileno()), self._config_path,
+                pass_fds=(theirs.fileno(),), stdin=asyncio.subprocess.DEVNULL,
+                env={name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"},
+            )  # fmt: skip
+        reader, _ = await asyncio.open_connection(sock=ours)
+        self._ready = asyncio.get_running_loop().create_future()
+        self._reading = asyncio.create_task(self._read(reader))
+        await self._ready
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        try:
+            async for kind, body in pipe.read_messages(reader):
+                self.heard = time.monotonic()
+                if kind == pipe.RECORD:
+                    self._on_record(body)
+                elif kind == pipe.STATUS:
+                    self.status = msgspec.msgpack.decode(body)
+                elif kind == pipe.READY and not self._ready.done():
+                    self._ready.set_result(None)
+                elif kind == pipe.FAILED and not self._ready.done():
+                    fault = msgspec.msgpack.decode(body)
+                    self._ready.set_exception(EngineFailed(fault["sentence"], fault["exit_code"]))
+        finally:
+            if not self._ready.done():
+                self._ready.set_exception(EngineFailed("the capture process ended before it was ready", 1))
+            self.ended.set()
+
+    async def stop(self) -> None:
+        """Let the engine hand over everything, open calls too; then it has ended."""
+        if not self._process:
+            return
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(self._reading, STOP_SECONDS)
+            await asyncio.wait_for(self._process.wait(), 1.0)
+        except TimeoutError:
+            log.error("the capture process did not end within %d s; its open calls are lost", STOP_SECONDS)
+            self._process.kill()
+            await self._process.wait()
