@@ -4,7 +4,12 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help venv test unit lint integration clean
+.PHONY: help venv packages test unit lint integration molecule clean
+
+# What the tests use of Debian's packages; installed by `make packages` where something is missing.
+PACKAGES := sip-tester tshark tcpdump tcpreplay mariadb-server mariadb-client libpcap0.8 iproute2 nftables \
+    systemd systemd-container mmdebstrap openssh-client
+
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
@@ -21,6 +26,19 @@ lint: venv ## style of the Python code and of the roles
 
 unit: venv ## the tests that need neither root nor servers
 	@$(BIN)/pytest -q -n 2 tests/unit tests/topology
+
+packages: ## install the Debian packages that the tests need (root)
+	@missing=$$(for p in $(PACKAGES); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+	  [ "$$(id -u)" = 0 ] || { echo "missing packages: $$missing; run this as root, or: apt-get install $$missing" >&2; exit 1; }; \
+	  echo "== installing" $$missing; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+
+integration: venv ## the tests with real parts: MariaDB, sipp, AF_PACKET in namespaces (root)
+	@$(BIN)/pytest -q tests/integration
+
+test: venv packages lint unit integration molecule ## everything that CI runs
 
 clean: ## remove what the build made in this folder
 	rm -rf $(VENV) .build
