@@ -1,0 +1,100 @@
+"""Messages between the engine and the courier over a Unix stream socket: `u32 length | u8 kind | body`.
+
+`length` (network order) counts the kind and the body.
+"""
+
+import asyncio
+import select
+import socket
+import struct
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+
+READY, FAILED, RECORD, STATUS, FINISHED = range(1, 6)
+MAX_MESSAGE = 4 << 20  # bytes; a call record is a few KiB
+_HEAD = struct.Struct("!IB")
+
+
+class PipeError(ValueError):
+    """What arrives is not a message of this pipe."""
+
+
+def frame(kind: int, body: bytes = b"") -> bytes:
+    """One message as it is sent."""
+    return _HEAD.pack(len(body) + 1, kind) + body
+
+
+async def read_messages(reader: asyncio.StreamReader) -> AsyncIterator[tuple[int, bytes]]:
+    """Each (kind, body) until the other side closes; a message cut off by its death is not given out."""
+    while True:
+        try:
+            length, kind = _HEAD.unpack(await reader.readexactly(_HEAD.size))
+            if not 1 <= length <= MAX_MESSAGE:
+                raise PipeError(f"message of {length} bytes from the capture process; at most {MAX_MESSAGE}")
+            body = await reader.readexactly(length - 1)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return
+        yield kind, body
+
+
+class PipeSender:
+    """A bounded queue before a socket; nothing here ever waits but `flush`.
+
+    At most `limit_messages` records wait; a further one is dropped and counted in `records_dropped`.
+    Of STATUS at most one waits. `closed` is True once the other side has gone.
+    """
+
+    def __init__(self, sock: socket.socket, limit_messages: int = 10_000):
+        sock.setblocking(False)
+        self._sock, self._limit = sock, limit_messages
+        self._queue: deque[bytes] = deque()
+        self._partial = memoryview(b"")
+        self._status: bytes | None = None
+        self.records_dropped = 0
+        self.closed = False
+
+    @property
+    def waiting(self) -> int:
+        """Messages that the socket has not taken yet."""
+        return len(self._queue) + bool(self._partial) + (self._status is not None)
+
+    def send(self, kind: int, body: bytes = b"") -> bool:
+        """Queue a message and send what the socket takes now; False where a record was dropped."""
+        kept = True
+        if kind == STATUS:
+            self._status = frame(kind, body)
+        elif kind == RECORD and (len(self._queue) >= self._limit or len(body) >= MAX_MESSAGE):
+            self.records_dropped += 1
+            kept = False
+        else:
+            self._queue.append(frame(kind, body))
+        self.pump()
+        return kept
+
+    def pump(self) -> None:
+        """Send what the socket takes without waiting."""
+        while not self.closed:
+            if not self._partial:
+                if self._status is not None:
+                    self._partial, self._status = memoryview(self._status), None
+                elif self._queue:
+                    self._partial = memoryview(self._queue.popleft())
+                else:
+                    return
+            try:
+                self._partial = self._partial[self._sock.send(self._partial, socket.MSG_NOSIGNAL) :]
+            except BlockingIOError:
+                return
+            except OSError:
+                self.closed = True
+
+    def flush(self, deadline: float) -> bool:
+        """Wait until everything is sent or `deadline` (time.monotonic) has come; whether all is sent."""
+        poll = select.poll()
+        poll.register(self._sock, select.POLLOUT)
+        self.pump()
+        while self.waiting and not self.closed and (left := deadline - time.monotonic()) > 0:
+            poll.poll(left * 1000)
+            self.pump()
+        return not self.waiting
