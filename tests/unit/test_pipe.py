@@ -1,0 +1,62 @@
+import asyncio
+import itertools
+import socket
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from voipfleet import pipe
+
+messages = st.lists(st.tuples(st.integers(1, 5), st.binary(max_size=300)), max_size=8)
+
+
+async def _read(chunks: list[bytes]) -> list[tuple[int, bytes]]:
+    reader = asyncio.StreamReader()
+    for chunk in chunks:
+        reader.feed_data(chunk)
+    reader.feed_eof()
+    return [message async for message in pipe.read_messages(reader)]
+
+
+@given(messages, st.lists(st.integers(0, 3000), max_size=10))
+def test_any_chunking_gives_the_same_messages(sent, cuts):
+    stream = b"".join(pipe.frame(*message) for message in sent)
+    edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    chunks = [stream[a:b] for a, b in itertools.pairwise(edges)]
+    assert asyncio.run(_read(chunks)) == sent
+
+
+def test_a_message_cut_off_by_death_is_not_given_out():
+    stream = pipe.frame(pipe.RECORD, b"whole") + pipe.frame(pipe.RECORD, b"broken")[:-1]
+    assert asyncio.run(_read([stream])) == [(pipe.RECORD, b"whole")]
+
+
+@pytest.mark.parametrize("length", [0, pipe.MAX_MESSAGE + 1])
+def test_a_wrong_length_is_refused(length):
+    with pytest.raises(pipe.PipeError):
+        asyncio.run(_read([length.to_bytes(4, "big") + b"\x03"]))
+
+
+def test_nobody_reads_then_records_are_counted_as_dropped_and_never_waited_for():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        sender = pipe.PipeSender(ours, limit_messages=10)
+        begin = time.monotonic()
+        kept = sum(sender.send(pipe.RECORD, bytes(50_000)) for _ in range(40))
+        assert time.monotonic() - begin < 1
+        assert 10 <= kept < 40
+        assert sender.records_dropped == 40 - kept
+        for _ in range(5):
+            sender.send(pipe.STATUS, b"s")
+        assert sender.waiting <= 12  # the queue, what is half sent, one status
+        assert not sender.flush(time.monotonic() + 0.05)
+
+
+def test_the_other_side_has_gone():
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    with ours:
+        sender = pipe.PipeSender(ours)
+        sender.send(pipe.READY)
+        assert sender.closed
