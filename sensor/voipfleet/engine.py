@@ -143,6 +143,8 @@ def main(fd: int, config_path: str) -> int:
         engine.stop()
     sender.send(pipe.READY)
     engine.run()
+    # The service manager and the courier may both send one; Python's shutdown would let the second kill.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     return OK
 
 
