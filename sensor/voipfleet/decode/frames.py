@@ -85,11 +85,10 @@ def parse(block: Block) -> Packets:
     walk.keep(walk.end - walk.at >= 20, "short")
     version = data[walk.at] >> 4
     six = version == 6
-    if where_mixed := (shape is not None and shape[1] >= 0):
+    if shape is not None and shape[1] >= 0:
         walk.keep(np.where(walk.type == 0x86DD, six, version == 4), "bad_ip")
     else:
         walk.keep(six | (version == 4), "bad_ip")
-    del where_mixed
     six = (data[walk.at] >> 4) == 6
     walk.keep(~six | (walk.end - walk.at >= 40), "short")
     six = (data[walk.at] >> 4) == 6

@@ -1,0 +1,115 @@
+"""The definition of every figure of an RTP stream, one packet at a time (the oracle of streams.py).
+
+RFC 3550 A.1 without probation: a step forward below MAX_DROPOUT is taken; a packet up to MAX_MISORDER
+back is a duplicate or reordered (before the first one: the base moves back); any other is a jump, held out
+until the next packet continues it, then the sequence restarts. lost = expected - received, duplicates apart.
+Bursts of loss are final when they leave a window of 64 packets. Jitter: the integer variant of A.8
+(scaled by 16), between neighbours of one payload type whose RTP time differs (RFC 4733 events repeat it).
+Discarded: later than the de-jitter buffer after the earliest packet. All integers; times in ns.
+"""
+
+FIELDS = ("rate buffer started base top bitmap run bad received duplicates reordered jumps expected_before "
+          "first last stamp pt rel rel_min jitter jitter_sum jitter_count jitter_max delta_max discarded").split()  # fmt: skip
+BURSTS = [f"burst{n}" for n in range(1, 11)]  # gaps of 1..9, 10 or more packets
+MAX_DROPOUT, MAX_MISORDER, WINDOW = 3000, 63, 64
+MAX_ELAPSED = 10**12  # us; beyond it a clock is broken, and 64 bits would not hold the ticks
+MASK = (1 << WINDOW) - 1
+
+
+def new(rate: int = 8000, buffer_ms: int = 100) -> dict[str, int]:
+    """The state of a stream that has no packet yet."""
+    state = dict.fromkeys([*FIELDS, *BURSTS], 0)
+    state.update(rate=rate, buffer=buffer_ms, bad=-1, bitmap=MASK)
+    return state
+
+
+def _leave(s: dict[str, int], bits: int, count: int) -> None:
+    """`count` positions leave the window, oldest in the highest bit of `bits`."""
+    for at in range(count - 1, -1, -1):
+        if bits >> at & 1:
+            if s["run"]:
+                s[f"burst{min(s['run'], 10)}"] += 1
+                s["run"] = 0
+        else:
+            s["run"] += 1
+
+
+def _close(s: dict[str, int]) -> None:
+    _leave(s, s["bitmap"], WINDOW)
+    if s["run"]:
+        s[f"burst{min(s['run'], 10)}"] += 1
+        s["run"] = 0
+
+
+def step(s: dict[str, int], ts: int, seq: int, stamp: int, pt: int) -> None:
+    """One packet: capture time (ns), sequence number, RTP time, payload type."""
+    if not s["started"]:
+        s.update(started=1, base=65536 + seq, top=65536 + seq, received=1, first=ts, last=ts, stamp=stamp, pt=pt)
+        return
+    ahead = (seq - s["top"]) & 0xFFFF
+    if 0 < ahead < MAX_DROPOUT:
+        wide = s["bitmap"] << ahead | 1
+        _leave(s, wide >> WINDOW, min(ahead, WINDOW) if ahead <= WINDOW else ahead)
+        s["bitmap"] = wide & MASK
+        s["top"] += ahead
+        s["received"] += 1
+        s["delta_max"] = max(s["delta_max"], ts - s["last"])
+    elif (back := -ahead & 0xFFFF) <= MAX_MISORDER:
+        early = s["top"] - back
+        if early < s["base"]:
+            for at in range(s["top"] - s["base"] + 1, back):
+                s["bitmap"] &= ~(1 << at)
+            s["base"] = early
+        elif s["bitmap"] >> back & 1:
+            s["duplicates"] += 1
+            return
+        s["bitmap"] |= 1 << back
+        s["received"] += 1
+        s["reordered"] += 1
+    elif seq == s["bad"]:
+        _close(s)
+        s["expected_before"] += s["top"] - s["base"] + 1
+        s.update(base=65536 + seq, top=65536 + seq, bitmap=MASK, bad=-1, stamp=stamp, pt=pt, last=ts)
+        s["received"] += 1
+        return
+    else:
+        s["bad"] = (seq + 1) & 0xFFFF
+        s["jumps"] += 1
+        return
+    _timing(s, ts, stamp, pt)
+
+
+def _timing(s: dict[str, int], ts: int, stamp: int, pt: int) -> None:
+    if pt == s["pt"] and stamp != s["stamp"]:
+        now, before = (
+            min(max((t - s["first"]) // 1000, 0), MAX_ELAPSED) * s["rate"] // 1_000_000 for t in (ts, s["last"])
+        )
+        sent = ((stamp - s["stamp"] + (1 << 31)) & 0xFFFFFFFF) - (1 << 31)
+        d = now - before - sent
+        if abs(d) > 2 * s["rate"]:  # the sender's clock restarted: no statement about the network
+            s["rel"] = s["rel_min"] = 0
+        else:
+            s["rel"] += d
+            s["rel_min"] = min(s["rel_min"], s["rel"])
+            if (s["rel"] - s["rel_min"]) * 1000 > s["buffer"] * s["rate"]:
+                s["discarded"] += 1
+            s["jitter"] += abs(d) - ((s["jitter"] + 8) >> 4)
+            s["jitter_sum"] += s["jitter"]
+            s["jitter_count"] += 1
+            s["jitter_max"] = max(s["jitter_max"], s["jitter"])
+    s.update(last=ts, stamp=stamp, pt=pt)
+
+
+def result(state: dict[str, int]) -> dict[str, int | float | list[int]]:
+    """The published figures of a state: counts, and times in ms."""
+    s = dict(state)
+    _close(s)
+    expected = s["expected_before"] + (s["top"] - s["base"] + 1 if s["started"] else 0)
+    ms = 1000 / 16 / s["rate"]
+    return {
+        "expected": expected, "received": s["received"], "lost": max(expected - s["received"], 0),
+        "duplicates": s["duplicates"], "reordered": s["reordered"], "discarded": s["discarded"],
+        "loss_bursts": [s[name] for name in BURSTS], "first": s["first"], "last": s["last"],
+        "jitter_mean_ms": round(s["jitter_sum"] / max(s["jitter_count"], 1) * ms, 3),
+        "jitter_max_ms": round(s["jitter_max"] * ms, 3), "delta_max_ms": round(s["delta_max"] / 1e6, 3),
+    }  # fmt: skip
