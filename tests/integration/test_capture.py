@@ -158,3 +158,8 @@ print(json.dumps({"caps": caps, "last": kinds[-1], "end": calls[0]["end_reason"]
 
 def test_the_courier_dies_and_the_engine_ends(namespace):
     assert run_in(namespace, ENGINE % "ours.close()" + "print(json.dumps(took))") < 2
+
+
+def test_what_the_ring_holds_when_the_stop_comes_is_drained(namespace):
+    script = (ENGINE % "None").replace("begin =", "it.stop()\nbegin =")
+    assert run_in(namespace, script + "print(json.dumps(it._analyser.seen))") == 200
