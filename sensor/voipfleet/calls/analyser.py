@@ -1,0 +1,301 @@
+"""Blocks in, call records out: SIP dialogs joined with RTP streams in any order of arrival. No I/O."""
+
+import ipaddress
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from voipfleet.calls import emodel
+from voipfleet.calls.dialog import Dialog, Endpoint
+from voipfleet.calls.record import CallRecord, StreamRecord
+from voipfleet.calls.streams import StreamTable
+from voipfleet.capture.block import Block
+from voipfleet.decode import frames, rtp, sdp, sip
+
+SECOND = 1_000_000_000
+LINGER = SECOND // 2  # late RTP after the end of a call
+MAX_CALLS, MAX_STREAMS, MAX_CALL_STREAMS = 20_000, 65_536, 64
+_MIX = [np.uint64(n) for n in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xFF51AFD7ED558CCD)]
+
+
+@dataclass(frozen=True)
+class AnalyserSettings:
+    """Keys of the configuration that the analysis reads (seconds; `jitterbuffer` ms)."""
+
+    sipport: tuple[int, ...] = (5060,)
+    absolute_timeout: int = 14400
+    rtptimeout: int = 300
+    sipwithoutrtptimeout: int = 3600
+    onewaytimeout: int = 15
+    bye_timeout: int = 1200
+    jitterbuffer: int = 100
+    dtmf2db: bool = False
+
+    @classmethod
+    def from_config(cls, config) -> "AnalyserSettings":
+        values = {name: getattr(config, name) for name in cls.__dataclass_fields__}
+        return cls(**{**values, "sipport": tuple(values["sipport"])})
+
+
+@dataclass(slots=True)
+class _Stream:
+    row: int
+    hash: int
+    src: Endpoint
+    dst: Endpoint
+    ssrc: int
+    types: set[int]
+    last: int = 0
+    digits: str = ""
+    event: int = -1
+
+
+def _show(endpoint: Endpoint) -> str:
+    ip = ipaddress.IPv6Address(endpoint[0] << 64 | endpoint[1])
+    return f"{ip.ipv4_mapped}:{endpoint[2]}" if ip.ipv4_mapped else f"[{ip}]:{endpoint[2]}"
+
+
+class Analyser:
+    """The analysis of one sensor. `feed` blocks, `tick` with the wall clock where live, `finish` once."""
+
+    def __init__(self, settings: AnalyserSettings | None = None, sensor: str = "", site: str = ""):
+        self.settings = settings or AnalyserSettings()
+        self.sensor, self.site = sensor, site
+        self.counters: dict[str, int] = dict.fromkeys(("packets", "ignored", "sip", "sip_errors", "rtp", "rtcp",
+                                                       "other", "drops", "calls", "calls_evicted",
+                                                       "streams_refused"), 0)  # fmt: skip
+        self._sip = np.zeros(65536, bool)
+        self._sip[list(self.settings.sipport)] = True
+        self._salt = np.uint64(int.from_bytes(os.urandom(8)) | 1)
+        self._calls: dict[bytes, Dialog] = {}
+        self._ended: dict[bytes, int] = {}  # Call-IDs of emitted calls: late messages make no second call
+        self._table = StreamTable(MAX_STREAMS, self.settings.jitterbuffer)
+        self._streams: dict[int, _Stream] = {}
+        self._at: dict[Endpoint, set[int]] = {}
+        self._named: dict[Endpoint, sdp.Media] = {}
+        self._now = self._checked = 0
+
+    @property
+    def active_calls(self) -> int:
+        return len(self._calls)
+
+    def _count(self, name: str, by: int = 1) -> None:
+        self.counters[name] = self.counters.get(name, 0) + by
+
+    def feed(self, block: Block) -> list[CallRecord]:
+        """One block; the records of calls that ended."""
+        packets = frames.parse(block)
+        self._count("packets", len(block))
+        self._count("drops", block.drops)
+        for reason, number in packets.ignored.items():
+            self._count("ignored", number)
+            self._count(f"ignored_{reason}", number)
+        if block.drops:
+            for call in self._calls.values():
+                call.drops += block.drops
+        signalling = self._sip[packets.sport] | self._sip[packets.dport]
+        out = []
+        for at in np.nonzero(signalling)[0].tolist():
+            out += self._message(packets, at)
+        self._media(packets, rtp.parse(packets, ~signalling), int(np.count_nonzero(~signalling)))
+        return out + (self.tick(int(block.ts.max())) if len(block) else [])
+
+    def _message(self, packets: frames.Packets, at: int) -> list[CallRecord]:
+        start, ts = int(packets.start[at]), int(packets.ts[at])
+        data = packets.data[start : start + int(packets.length[at])].tobytes()
+        self._count("sip")
+        if not data.strip(b"\r\n\0 "):
+            return []
+        out = []
+        try:
+            message = sip.parse(data)
+            call = self._calls.get(message.call_id)
+            if call is None:
+                fresh = message.method == "INVITE" and not message.status and message.call_id not in self._ended
+                if not fresh or sip.tag(message.headers[b"to"]):
+                    return []
+                if len(self._calls) >= MAX_CALLS:
+                    half_open = (k for k, c in self._calls.items() if not c.answer)
+                    self._count("calls_evicted")
+                    out.append(self._emit(next(half_open, next(iter(self._calls))), "evicted", partial=True))
+                ends = [_show((int(h[at]), int(low[at]), int(port[at]))) for h, low, port in (
+                    (packets.src_hi, packets.src_lo, packets.sport), (packets.dst_hi, packets.dst_lo, packets.dport))]
+                call = self._calls[message.call_id] = Dialog(message, ts, *ends)
+            for endpoint in call.take(message, ts):
+                self._named[endpoint] = call.media[endpoint][1]
+        except sip.ParseError as error:
+            self._count("sip_errors")
+            self._count(f"sip_error_{error}")
+        return out
+
+    def _media(self, packets: frames.Packets, r: rtp.Rtp, candidates: int) -> None:
+        self._count("rtp", len(r.index))
+        self._count("rtcp", r.rtcp)
+        self._count("other", candidates - len(r.index) - r.rtcp)
+        if not len(r.index):
+            return
+        i = r.index
+        key = np.full(len(i), self._salt)
+        ports = (packets.sport[i] << 16 | packets.dport[i]).astype(np.uint64) << np.uint64(32)
+        words = (packets.src_hi[i], packets.src_lo[i], packets.dst_hi[i], packets.dst_lo[i],
+                 ports | r.ssrc.astype(np.uint64))  # fmt: skip
+        for n, word in enumerate(words):
+            key = (key ^ word) * _MIX[n % 4]
+            key ^= key >> np.uint64(29)
+        hashes, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+        rows = np.empty(len(hashes), np.int64)
+        for n, (name, at) in enumerate(zip(hashes.tolist(), first.tolist(), strict=True)):
+            stream = self._streams.get(name) or self._open(name, packets, r, at)
+            rows[n] = stream.row if stream else -1
+        rows_of = rows[inverse]
+        pairs = np.unique(inverse * 128 + r.pt)
+        for pair in pairs.tolist():
+            if stream := self._streams.get(int(hashes[pair >> 7])):
+                stream.types.add(pair & 127)
+        ts = packets.ts[i]
+        newest = np.zeros(len(hashes), np.int64)
+        np.maximum.at(newest, inverse, ts)
+        for name, last in zip(hashes.tolist(), newest.tolist(), strict=True):
+            if stream := self._streams.get(name):
+                stream.last = max(stream.last, last)
+        for at in np.nonzero((r.pt >= 96) & (r.size == 4))[0].tolist():
+            self._digit(self._streams.get(int(key[at])), packets.data, int(r.payload[at]), int(r.stamp[at]))
+        good = rows_of >= 0
+        self._table.feed(rows_of[good], ts[good], r.seq[good], r.stamp[good], r.pt[good])
+
+    def _digit(self, stream: _Stream | None, data: np.ndarray, at: int, stamp: int) -> None:
+        if stream and stream.event != stamp and data[at] < 16 and len(stream.digits) < 64:
+            stream.event = stamp
+            stream.digits += "0123456789*#ABCD"[int(data[at])]
+
+    def _open(self, name: int, packets: frames.Packets, r: rtp.Rtp, at: int) -> _Stream | None:
+        i = int(r.index[at])
+        src = (int(packets.src_hi[i]), int(packets.src_lo[i]), int(packets.sport[i]))
+        dst = (int(packets.dst_hi[i]), int(packets.dst_lo[i]), int(packets.dport[i]))
+        pt = int(r.pt[at])
+        media = self._named.get(dst) or self._named.get(src)
+        rate = (media.codecs.get(pt) if media else None) or sdp.STATIC.get(pt, ("", 8000))
+        row = self._table.allot(rate[1])
+        if row is None:
+            self._count("streams_refused")
+            return None
+        stream = self._streams[name] = _Stream(row, name, src, dst, int(r.ssrc[at]), set())
+        for endpoint in (src, dst):
+            self._at.setdefault(endpoint, set()).add(name)
+        return stream
+
+    def _drop(self, stream: _Stream) -> None:
+        del self._streams[stream.hash]
+        self._table.free(stream.row)
+        for endpoint in {stream.src, stream.dst}:
+            self._at[endpoint].discard(stream.hash)
+            if not self._at[endpoint]:
+                del self._at[endpoint]
+
+    def _claim(self, call: Dialog) -> list[_Stream]:
+        names = {n for endpoint in call.media for n in self._at.get(endpoint, ())}
+        found = [self._streams[n] for n in names]
+        return sorted((s for s in found if s.last >= call.setup), key=lambda s: (s.last, s.ssrc))[:MAX_CALL_STREAMS]
+
+    def tick(self, now_ns: int) -> list[CallRecord]:
+        """Records of calls that have ended by `now_ns` (same clock as the packets)."""
+        self._now = max(self._now, now_ns)
+        if self._now - self._checked < SECOND // 20:
+            return []
+        slow = self._now // SECOND != self._checked // SECOND
+        self._checked = self._now
+        out = []
+        for key, call in list(self._calls.items()):
+            if call.state == "ended":
+                if self._now >= call.last + LINGER:
+                    out.append(self._emit(key, self._why(call)))
+            elif slow and (why := self._expired(call)):
+                out.append(self._emit(key, why))
+        if slow:
+            self._forget()
+        return out
+
+    def _why(self, call: Dialog) -> str:
+        return "bye" if call.hung_up_by else "cancel" if call.cancelled else "rejected"
+
+    def _expired(self, call: Dialog) -> str | None:
+        s, age = self.settings, self._now - call.setup
+        quiet = self._now - call.last
+        if age > s.absolute_timeout * SECOND:
+            return "timeout"
+        if call.state == "auth":
+            return "rejected" if quiet > s.onewaytimeout * SECOND else None
+        if call.state == "closing":
+            return "bye" if quiet > s.bye_timeout * SECOND else None
+        if call.state == "calling" and not call.progress:
+            return "timeout" if quiet > s.onewaytimeout * SECOND else None
+        if call.state == "answered":
+            last = max((x.last for x in self._claim(call)), default=0)
+            if last and self._now - max(last, call.last) > s.rtptimeout * SECOND:
+                return "rtp_timeout"
+            return "timeout" if not last and quiet > s.sipwithoutrtptimeout * SECOND else None
+        return "timeout" if quiet > s.sipwithoutrtptimeout * SECOND else None
+
+    def _forget(self) -> None:
+        before = self._now - 60 * SECOND
+        self._ended = {k: t for k, t in self._ended.items() if t > before}
+        named = {e for call in self._calls.values() for e in call.media}
+        self._named = {e: m for e, m in self._named.items() if e in named}
+        for stream in list(self._streams.values()):
+            if stream.last < before and stream.src not in named and stream.dst not in named:
+                self._drop(stream)
+
+    def finish(self, end_reason: str = "end_of_capture") -> list[CallRecord]:
+        """Records of all calls that are left; those still open are partial and end by `end_reason`."""
+        out = []
+        for key, call in list(self._calls.items()):
+            done = call.state in ("ended", "closing", "auth")
+            out.append(self._emit(key, self._why(call) if done else end_reason, partial=not done))
+        return out
+
+    def _emit(self, key: bytes, end_reason: str, partial: bool = False) -> CallRecord:
+        call = self._calls.pop(key)
+        self._ended[key] = self._now
+        self._count("calls")
+        claimed = self._claim(call)
+        streams = [self._record(stream, call) for stream in claimed]
+        for stream in claimed:
+            self._drop(stream)
+        end = call.end or max([call.last, *(stream.last for stream in streams)])
+        names = [sip.party(call.first.headers[h]) for h in (b"from", b"to")]
+        heard = {stream.direction for stream in streams}
+        first = call.progress or (call.end if call.final >= 300 else call.answer)
+        return CallRecord(
+            uuid=os.urandom(16), call_id=sip.show(key), sensor=self.sensor, site=self.site,
+            caller_name=names[0][0], caller=names[0][1], caller_domain=names[0][2],
+            callee_name=names[1][0], callee=names[1][1], callee_domain=names[1][2],
+            setup_time=call.setup, ring_time=call.ring, answer_time=call.answer, end_time=end,
+            duration=round(max(end - call.setup, 0) / 1e9, 6),
+            connect_duration=round(max(end - call.answer, 0) / 1e9, 6) if call.answer else 0.0,
+            pdd=round((first - call.setup) / 1e9, 6) if first else None, final_response=call.final,
+            reason=call.reason, hung_up_by=call.hung_up_by, end_reason=end_reason,
+            retransmissions=call.retransmissions, user_agent_caller=call.agents.get("caller", ""),
+            user_agent_callee=call.agents.get("callee", ""), src=call.src, dst=call.dst,
+            one_way=bool(call.answer and len(heard - {""}) == 1), partial=partial, drops=call.drops, streams=streams,
+        )  # fmt: skip
+
+    def _record(self, stream: _Stream, call: Dialog) -> StreamRecord:
+        side, media = call.media.get(stream.dst) or (None, None)
+        direction = {"caller": "callee", "callee": "caller"}.get(side, "")
+        if media is None:
+            direction, media = call.media[stream.src]
+        codec = ""
+        for pt in sorted(stream.types):
+            name = media.codecs.get(pt, ("", 0))[0] or sdp.STATIC.get(pt, ("", 0))[0]
+            if name and name not in ("CN", "telephone-event"):
+                codec = name
+                break
+        figures = self._table.result(stream.row)
+        bad = figures["lost"] + figures["discarded"]
+        r, mos = emodel.quality(codec, figures["expected"], bad, figures["loss_bursts"])
+        return StreamRecord(
+            direction=direction, sensor=self.sensor, src=_show(stream.src), dst=_show(stream.dst), ssrc=stream.ssrc,
+            codec=codec, payload_types=sorted(stream.types), ptime=media.ptime, r_factor=r, mos=mos,
+            dtmf=stream.digits if self.settings.dtmf2db else "", **figures,
+        )  # fmt: skip
