@@ -1,0 +1,47 @@
+"""The vector table equals the scalar definition, bit for bit, for any cut into blocks."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from voipfleet.calls import stream_scalar, streams
+
+STEP = st.tuples(
+    st.integers(0, 3), st.integers(0, 90_000_000), st.sampled_from([1, 1, 1, 1, 2, 5, 70, 0, -1, -3, -40, 9000]),
+    st.sampled_from([160, 160, 160, 0, 320, 90_000]), st.sampled_from([0, 0, 0, 101]),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("few", [1, 24])
+@settings(max_examples=60, deadline=None)
+@given(steps=st.lists(STEP, max_size=120), start=st.integers(0, 65535), cut=st.integers(1, 50))
+def test_vector_equals_scalar(few, steps, start, cut):
+    table, oracle = streams.StreamTable(), [stream_scalar.new() for _ in range(4)]
+    rows = [table.allot() for _ in range(4)]
+    seq, stamp, now, packets = [start] * 4, [2**32 - 500] * 4, 10**18, []
+    for which, gap, ahead, ticks, pt in steps:
+        now, seq[which], stamp[which] = now + gap, seq[which] + ahead, stamp[which] + ticks
+        packets.append((rows[which], now, seq[which] & 0xFFFF, stamp[which] & 0xFFFFFFFF, pt))
+        stream_scalar.step(oracle[which], *packets[-1][1:])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(streams, "FEW", few)
+        for at in range(0, len(packets), cut):
+            table.feed(*np.array(packets[at : at + cut], np.int64).T)
+    assert [table.state(row) for row in rows] == oracle
+
+
+def figures(sequence):
+    state = stream_scalar.new()
+    for n, seq in enumerate(sequence):
+        stream_scalar.step(state, n * 20_000_000, seq & 0xFFFF, seq * 160 & 0xFFFFFFFF, 0)
+    return stream_scalar.result(state)
+
+
+def test_wrap_loss_duplicate_and_reordered_first_packet():
+    assert figures(range(65500, 65600))["lost"] == 0
+    burst = figures([*range(10), *range(13, 20), *range(21, 30)])
+    assert (burst["lost"], burst["loss_bursts"][:3]) == (4, [1, 0, 1])
+    assert figures([5, 5, 6])["duplicates"] == 1
+    early = figures([6, 5, 7])
+    assert (early["expected"], early["received"], early["lost"], early["reordered"]) == (3, 3, 0, 1)
