@@ -119,8 +119,13 @@ class Analyser:
                     half_open = (k for k, c in self._calls.items() if not c.answer)
                     self._count("calls_evicted")
                     out.append(self._emit(next(half_open, next(iter(self._calls))), "evicted", partial=True))
-                ends = [_show((int(h[at]), int(low[at]), int(port[at]))) for h, low, port in (
-                    (packets.src_hi, packets.src_lo, packets.sport), (packets.dst_hi, packets.dst_lo, packets.dport))]
+                ends = [
+                    _show((int(h[at]), int(low[at]), int(port[at])))
+                    for h, low, port in (
+                        (packets.src_hi, packets.src_lo, packets.sport),
+                        (packets.dst_hi, packets.dst_lo, packets.dport),
+                    )
+                ]
                 call = self._calls[message.call_id] = Dialog(message, ts, *ends)
             for endpoint in call.take(message, ts):
                 self._named[endpoint] = call.media[endpoint][1]

@@ -92,9 +92,7 @@ class Dialog:
         elif status < 300:
             if self._move("2xx"):
                 self.final, self.answer, self.end = status, ts, 0
-        elif status in (401, 407) and self._move("auth"):
-            self.final, self.end = status, ts
-        elif self._move("final"):
+        elif (status in (401, 407) and self._move("auth")) or self._move("final"):
             self.final, self.end = status, ts
 
     def _media(self, message: sip.Message, side: str) -> list[Endpoint]:

@@ -7,8 +7,16 @@ from dataclasses import dataclass, field
 from voipfleet.decode.sip import ParseError
 
 MAX_MEDIA, MAX_ATTRIBUTES = 16, 256
-STATIC = {0: ("PCMU", 8000), 3: ("GSM", 8000), 4: ("G723", 8000), 8: ("PCMA", 8000), 9: ("G722", 8000),
-          13: ("CN", 8000), 15: ("G728", 8000), 18: ("G729", 8000)}  # fmt: skip  (RFC 3551)
+STATIC = {
+    0: ("PCMU", 8000),
+    3: ("GSM", 8000),
+    4: ("G723", 8000),
+    8: ("PCMA", 8000),
+    9: ("G722", 8000),
+    13: ("CN", 8000),
+    15: ("G728", 8000),
+    18: ("G729", 8000),
+}  # fmt: skip  (RFC 3551)
 _MEDIA = re.compile(rb"audio ([0-9]{1,5})(?:/[0-9]{1,5})? RTP/S?AVPF?((?: [0-9]{1,3})*)[ \t]*\Z")
 _RTPMAP = re.compile(rb"rtpmap:([0-9]{1,3})[ \t]+([^/ ]{1,32})/([0-9]{1,6})")
 

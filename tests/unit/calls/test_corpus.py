@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 
 import pytest
-
 from voipfleet.calls.analyser import Analyser, AnalyserSettings
 from voipfleet.capture.pcapfile import read_blocks
 from voipfleet.errors import VoipfleetError

@@ -5,7 +5,6 @@ import struct
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from voipfleet.calls.analyser import Analyser
 from voipfleet.capture.pcapfile import read_blocks
 from voipfleet.errors import VoipfleetError

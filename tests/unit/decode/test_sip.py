@@ -3,7 +3,6 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from voipfleet.decode import sdp, sip
 
 INVITE = (b"INVITE sip:b@h SIP/2.0\r\nv: SIP/2.0/UDP a\r\nf: \"J\xc3\xb6\" <sip:+49@h:5060>;tag=x\r\nTO : <sip:b@h>\r\n"
@@ -33,7 +32,11 @@ def test_limits():
 
 
 def test_sdp_media():
-    media = sdp.parse(b"v=0\r\nc=IN IP4 10.0.0.1\r\nm=audio 4000 RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\n")
-    assert media[0].port == 4000 and media[0].codecs[0] == ("PCMU", 8000) and media[0].codecs[101][0] == "telephone-event"
+    media = sdp.parse(
+        b"v=0\r\nc=IN IP4 10.0.0.1\r\nm=audio 4000 RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\n"
+    )
+    assert (
+        media[0].port == 4000 and media[0].codecs[0] == ("PCMU", 8000) and media[0].codecs[101][0] == "telephone-event"
+    )
     with pytest.raises(sip.ParseError):
         sdp.parse(b"c=IN IP4 host.example\r\n")
