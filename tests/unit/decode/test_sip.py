@@ -1,5 +1,7 @@
 """The SIP and SDP parsers: what they take, and that only ParseError leaves them."""
 
+import contextlib
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,10 +22,8 @@ def test_compact_folded_and_odd_headers():
 @given(at=st.integers(0, len(INVITE)), junk=st.binary(max_size=40), cut=st.integers(0, 40))
 def test_only_parse_error_leaves(at, junk, cut):
     for parser in (sip.parse, sdp.parse):
-        try:
+        with contextlib.suppress(sip.ParseError):
             parser(INVITE[:at] + junk + INVITE[at + cut :])
-        except sip.ParseError:
-            pass
 
 
 def test_limits():
@@ -32,9 +32,7 @@ def test_limits():
 
 
 def test_sdp_media():
-    media = sdp.parse(
-        b"v=0\r\nc=IN IP4 10.0.0.1\r\nm=audio 4000 RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\n"
-    )
+    media = sdp.parse(b"c=IN IP4 10.0.0.1\r\nm=audio 4000 RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\n")
     assert (
         media[0].port == 4000 and media[0].codecs[0] == ("PCMU", 8000) and media[0].codecs[101][0] == "telephone-event"
     )
