@@ -4,7 +4,6 @@ import struct
 
 import numpy as np
 import pytest
-
 from voipfleet.calls.analyser import Analyser
 from voipfleet.calls.emodel import quality
 from voipfleet.capture.block import Block
