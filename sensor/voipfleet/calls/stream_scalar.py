@@ -8,10 +8,33 @@ Bursts of loss are final when they leave a window of 64 packets. Jitter: the int
 Discarded: later than the de-jitter buffer after the earliest packet. All integers; times in ns.
 """
 
-FIELDS = """
-    rate buffer started base top bitmap run bad received duplicates reordered jumps expected_before
-    first last stamp pt rel rel_min jitter jitter_sum jitter_count jitter_max delta_max discarded
-""".split()
+FIELDS = [
+    "rate",
+    "buffer",
+    "started",
+    "base",
+    "top",
+    "bitmap",
+    "run",
+    "bad",
+    "received",
+    "duplicates",
+    "reordered",
+    "jumps",
+    "expected_before",
+    "first",
+    "last",
+    "stamp",
+    "pt",
+    "rel",
+    "rel_min",
+    "jitter",
+    "jitter_sum",
+    "jitter_count",
+    "jitter_max",
+    "delta_max",
+    "discarded",
+]
 BURSTS = [f"burst{n}" for n in range(1, 11)]  # gaps of 1..9, 10 or more packets
 MAX_DROPOUT, MAX_MISORDER, WINDOW = 3000, 63, 64
 MAX_ELAPSED = 10**12  # us; beyond it a clock is broken, and 64 bits would not hold the ticks
