@@ -136,12 +136,12 @@ class Service:
 
     async def _open_link(self) -> None:
         from voipfleet.link import keys
-        from voipfleet.secrets import read_secret
+        from voipfleet.secrets import fleet_password
         from voipfleet.uplink import Uplink
 
         config = self.config
         identity = keys.load(Path(config.key_file))
-        password = read_secret(config, "server_password")
+        password = fleet_password(config)
         psk = await asyncio.to_thread(keys.psk_from_password, password, config.fleet_id)
         if config.server_destination:
             self.uplink = Uplink(config, identity, psk, self.spool, self._status)
