@@ -1,0 +1,107 @@
+"""The central's tables (SQLAlchemy Core), for MariaDB/MySQL and SQLite.
+
+A call is keyed (uuid, day): `day` is the UTC date of its setup, fixed in the record, so a resend finds its
+row, and MariaDB can partition by it (it allows no unique key without the partitioning column). The whole
+record is in `body` (msgpack CallRecord, streams included); the other columns are promoted for filters.
+"""
+
+from sqlalchemy import BigInteger, Column, Date, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy.dialects.mysql import LONGBLOB, VARBINARY
+
+metadata = MetaData()
+TEXT = 255  # characters of a promoted SIP value; the full value is in the body
+
+_uuid = LargeBinary(16).with_variant(VARBINARY(16), "mysql", "mariadb")
+_blob = LargeBinary().with_variant(LONGBLOB(), "mysql", "mariadb")
+_table = {
+    "mysql_engine": "InnoDB",
+    "mysql_charset": "utf8mb4",
+    "mariadb_engine": "InnoDB",
+    "mariadb_charset": "utf8mb4",
+}
+
+PROMOTED = (
+    "call_id", "sensor", "site", "caller", "callee", "caller_domain", "callee_domain", "end_reason", "hung_up_by",
+)  # fmt: skip
+
+calls = Table(
+    "calls", metadata,
+    Column("uuid", _uuid, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("revision", Integer, nullable=False),
+    *(Column(name, String(TEXT), nullable=False) for name in PROMOTED),
+    Column("setup_time", BigInteger, nullable=False),  # ns since the epoch, as the three others
+    Column("answer_time", BigInteger, nullable=False),
+    Column("end_time", BigInteger, nullable=False),
+    Column("duration", Float, nullable=False),
+    Column("connect_duration", Float, nullable=False),
+    Column("final_response", Integer, nullable=False),
+    Column("one_way", Integer, nullable=False),
+    Column("partial", Integer, nullable=False),
+    Column("caller_lost", Integer),  # of what the caller sent; NULL: no stream seen
+    Column("caller_mos", Float),
+    Column("callee_lost", Integer),
+    Column("callee_mos", Float),
+    Column("body", _blob, nullable=False),
+    Index("calls_setup_time", "setup_time"),
+    Index("calls_caller", "caller", "setup_time"),
+    Index("calls_callee", "callee", "setup_time"),
+    Index("calls_call_id", "call_id"),
+    **_table,
+)  # fmt: skip
+
+sensors = Table(
+    "sensors", metadata,
+    Column("uuid", _uuid, primary_key=True),
+    Column("name", String(TEXT), nullable=False),
+    Column("key", String(TEXT), nullable=False),  # the static key bound to this uuid, hex; "" before the first link
+    Column("address", String(TEXT), nullable=False),
+    Column("site", String(TEXT), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("mode", String(TEXT), nullable=False),
+    Column("sensor_id", Integer, nullable=False),
+    Column("started", BigInteger, nullable=False),
+    Column("last_seen", BigInteger, nullable=False),
+    Column("last_probe", BigInteger, nullable=False),
+    Column("counters", Text, nullable=False),  # JSON
+    **_table,
+)  # fmt: skip
+
+link_cursor = Table(
+    "link_cursor", metadata,
+    Column("sensor_uuid", _uuid, primary_key=True),
+    Column("epoch", _uuid, nullable=False),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("last_uuid", _uuid, nullable=False),
+    **_table,
+)  # fmt: skip
+
+quarantine = Table(
+    "cdr_quarantine", metadata,
+    Column("uuid", _uuid, primary_key=True),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("sensor_uuid", _uuid, nullable=False),
+    Column("received", BigInteger, nullable=False),
+    Column("error", String(1000), nullable=False),
+    Column("body", _blob, nullable=False),
+    **_table,
+)  # fmt: skip
+
+gaps = Table(
+    "gaps", metadata,
+    Column("uuid", _uuid, primary_key=True),
+    Column("sensor_uuid", _uuid, nullable=False),
+    Column("from_seq", BigInteger, nullable=False),
+    Column("to_seq", BigInteger, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    Column("reason", String(TEXT), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    **_table,
+)  # fmt: skip
+
+meta = Table(
+    "meta", metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", LargeBinary(64).with_variant(VARBINARY(64), "mysql", "mariadb"), nullable=False),
+    **_table,
+)  # fmt: skip

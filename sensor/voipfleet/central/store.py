@@ -1,0 +1,271 @@
+"""The store: records in, exactly once; calls out. Synchronous; one thread owns it.
+
+Rows and the link's cursor are written in one transaction, so what was acknowledged is what was committed.
+"""
+
+import contextlib
+import json
+import logging
+import random
+import time
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql, sqlite
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from voipfleet.calls import record
+from voipfleet.calls.record import CallRecord
+from voipfleet.central import migrate, rows, schema
+from voipfleet.central.url import place
+from voipfleet.errors import VoipfleetError
+from voipfleet.records.messages import CALL, GAP, PROBE, Ack, Batch, GapRecord, Row, Status
+
+log = logging.getLogger("voipfleet.central")
+_LOST = {2002, 2003, 2006, 2013, 2055, 1040, 1053, 1290, 1836}  # the server is away, full, stopping or read-only
+_CONFLICT = {1205, 1213}  # lock timeout, deadlock (and Galera's certification failure): try again
+_TRIES = 5
+
+
+class StoreUnavailable(VoipfleetError):
+    """The database does not answer, or is not ready; nothing was acknowledged."""
+
+
+class Peer(msgspec.Struct, frozen=True):
+    """Who sent a batch: authenticated by the link. `key` is the fingerprint of its static key."""
+
+    sensor_uuid: bytes
+    name: str
+    key: str
+    address: str
+
+
+class Store:
+    """`url` is a SQLAlchemy URL. Every method may raise StoreUnavailable and can then be called again."""
+
+    def __init__(self, url: sa.URL):
+        self._place = place(url)
+        self._sqlite = url.get_backend_name() == "sqlite"
+        self._engine = sa.create_engine(url, pool_pre_ping=not self._sqlite)
+        self.store_uuid = b""
+        if self._sqlite:
+            sa.event.listen(self._engine, "connect", _sqlite_pragmas)
+            sa.event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+
+    def prepare(self) -> None:
+        """Check (SQLite: make) the schema and the server's settings."""
+        with self._guard():
+            if self._sqlite:
+                migrate.upgrade(self._engine)
+            with self._engine.connect() as connection:
+                found, needed = migrate.current(connection), migrate.head()
+                if found != needed:
+                    raise StoreUnavailable(f"database ({self._place}): schema is at {found or 'nothing'}, this release"
+                                           f" needs {needed}; run `voipfleet db migrate`")  # fmt: skip
+                if not self._sqlite:
+                    self._check_server(connection)
+                query = sa.select(schema.meta.c.value).where(schema.meta.c.name == "store_uuid")
+                self.store_uuid = connection.execute(query).scalar_one()
+
+    def cursor(self, sensor_uuid: bytes) -> tuple[bytes, int, bytes]:
+        """(epoch, last sequence number, uuid at it) of a sensor; (b"", 0, b"") for one never seen."""
+        table = schema.link_cursor
+        query = sa.select(table.c.epoch, table.c.last_seq, table.c.last_uuid).where(table.c.sensor_uuid == sensor_uuid)
+        with self._guard(), self._engine.connect() as connection:
+            found = connection.execute(query).one_or_none()
+        return tuple(found) if found else (b"", 0, b"")
+
+    def ingest(self, peer: Peer, batch: Batch) -> Ack:
+        """Commit the batch (what is new of it) and the cursor in one transaction."""
+        epoch, last, uuid = self.cursor(peer.sensor_uuid)
+        done = last if epoch == batch.epoch else 0
+        fresh = [row for row in batch.rows if row.seq > done]
+        if not fresh:
+            return Ack(batch.epoch, done, uuid)
+        end = fresh[-1]
+        with self._guard():
+            self._transaction(peer, batch.epoch, fresh)
+        return Ack(batch.epoch, end.seq, end.uuid)
+
+    def bind_key(self, sensor_uuid: bytes, public: bytes) -> bool:
+        """Bind a sensor's uuid to its static key at first use; False where it is bound to another."""
+        table, key = schema.sensors, public.hex()
+        with self._guard(), self._engine.begin() as connection:
+            self._register(connection, sensor_uuid)
+            query = sa.select(table.c.key).where(table.c.uuid == sensor_uuid)
+            bound = connection.execute(query).scalar_one()
+            if not bound:
+                connection.execute(table.update().where(table.c.uuid == sensor_uuid).values(key=key))
+            return bound in ("", key)
+
+    def seen(self, peer: Peer, status: Status | None) -> None:
+        """Keep what a sensor says of itself."""
+        values = {"name": rows.clean(peer.name), "address": peer.address, "last_seen": time.time_ns()}
+        if status:
+            values |= {
+                "site": rows.clean(status.site), "version": rows.clean(status.version)[:64],
+                "mode": rows.clean(status.mode), "sensor_id": status.sensor_id, "started": status.started,
+                "counters": json.dumps(status.counters),
+            }  # fmt: skip
+        with self._guard(), self._engine.begin() as connection:
+            self._register(connection, peer.sensor_uuid)
+            table = schema.sensors
+            connection.execute(table.update().where(table.c.uuid == peer.sensor_uuid).values(values))
+
+    def calls(
+        self, *, since: int = 0, limit: int = 0, number: str = "", site: str = "", call_id: str = ""
+    ) -> list[CallRecord]:
+        """Calls set up after `since` (ns), oldest first; the newest `limit` of them (0: all)."""
+        table = schema.calls
+        query = sa.select(table.c.body).where(table.c.setup_time >= since)
+        if number:
+            query = query.where(sa.or_(table.c.caller == number, table.c.callee == number))
+        if site:
+            query = query.where(sa.or_(table.c.site == site, table.c.sensor == site))
+        if call_id:
+            query = query.where(table.c.call_id == rows.clean(call_id))
+        query = query.order_by(table.c.setup_time.desc(), table.c.uuid)
+        with self._guard(), self._engine.connect() as connection:
+            bodies = connection.execute(query.limit(limit) if limit else query).scalars().all()
+        return [record.decode(body) for body in reversed(bodies)]
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    # -- inside --------------------------------------------------------------------------------------
+
+    def _transaction(self, peer: Peer, epoch: bytes, fresh: list[Row]) -> None:
+        for attempt in range(_TRIES):
+            try:
+                with self._engine.begin() as connection:
+                    self._write(connection, peer, fresh)
+                    self._move_cursor(connection, peer.sensor_uuid, epoch, fresh[-1])
+                return
+            except DBAPIError as error:
+                if _code(error) not in _CONFLICT or attempt == _TRIES - 1:
+                    raise
+                time.sleep(random.uniform(0, 0.1 * 2**attempt))
+
+    def _write(self, connection: sa.Connection, peer: Peer, fresh: list[Row]) -> None:
+        found = []
+        for row in fresh:
+            try:
+                if row.kind == CALL:
+                    found.append((row, rows.call_row(rows.with_origin(row.body, peer.name))))
+                elif row.kind == PROBE:
+                    self._probe(connection, peer)
+                elif row.kind == GAP:
+                    self._gap(connection, peer, row)
+                else:
+                    raise ValueError(f"rows of kind {row.kind} are not known to this release")
+            except (ValueError, msgspec.MsgspecError, OverflowError) as error:
+                self._quarantine(connection, peer, row, error)
+        self._insert_calls(connection, peer, found)
+
+    def _insert_calls(self, connection: sa.Connection, peer: Peer, found: list[tuple[Row, dict]]) -> None:
+        """All at once; where the database refuses, halves, until the one row that it refuses is alone."""
+        if not found:
+            return
+        try:
+            with connection.begin_nested():
+                connection.execute(self._upsert(schema.calls, "revision"), [values for _, values in found])
+        except (sa.exc.DataError, sa.exc.IntegrityError, sa.exc.StatementError) as error:
+            if isinstance(error, DBAPIError) and (error.connection_invalidated or _code(error) in _LOST | _CONFLICT):
+                raise
+            if isinstance(error, sa.exc.OperationalError | sa.exc.ProgrammingError):
+                raise  # the database, not the row
+            if len(found) == 1:
+                self._quarantine(connection, peer, found[0][0], error)
+                return
+            half = len(found) // 2
+            self._insert_calls(connection, peer, found[:half])
+            self._insert_calls(connection, peer, found[half:])
+
+    def _quarantine(self, connection: sa.Connection, peer: Peer, row: Row, error: Exception) -> None:
+        why = rows.clean(str(getattr(error, "orig", None) or error))
+        log.error("a record of %s cannot be stored (%s); it is kept in table cdr_quarantine", peer.name, why)
+        connection.execute(
+            self._upsert(schema.quarantine, None),
+            {"uuid": row.uuid[:16], "revision": row.revision, "sensor_uuid": peer.sensor_uuid,
+             "received": time.time_ns(), "error": why, "body": row.body},
+        )  # fmt: skip
+
+    def _gap(self, connection: sa.Connection, peer: Peer, row: Row) -> None:
+        gap = msgspec.msgpack.decode(row.body, type=GapRecord)
+        values = msgspec.structs.asdict(gap) | {"uuid": row.uuid, "sensor_uuid": peer.sensor_uuid}
+        connection.execute(self._upsert(schema.gaps, None), values | {"reason": rows.clean(gap.reason)})
+
+    def _probe(self, connection: sa.Connection, peer: Peer) -> None:
+        self._register(connection, peer.sensor_uuid)
+        table = schema.sensors
+        connection.execute(table.update().where(table.c.uuid == peer.sensor_uuid).values(last_probe=time.time_ns()))
+
+    def _move_cursor(self, connection: sa.Connection, sensor_uuid: bytes, epoch: bytes, end: Row) -> None:
+        values = {"sensor_uuid": sensor_uuid, "epoch": epoch, "last_seq": end.seq, "last_uuid": end.uuid}
+        connection.execute(self._upsert(schema.link_cursor, None, replace=True), values)
+
+    def _register(self, connection: sa.Connection, sensor_uuid: bytes) -> None:
+        empty = {column.name: "" for column in schema.sensors.c if isinstance(column.type, sa.String)}
+        numbers = {"sensor_id": 0, "started": 0, "last_seen": 0, "last_probe": 0}
+        connection.execute(
+            self._upsert(schema.sensors, None), {"uuid": sensor_uuid, **empty, **numbers, "counters": "{}"}
+        )
+
+    def _upsert(self, table: sa.Table, newer: str | None, *, replace: bool = False) -> sa.Insert:
+        """Insert; a row that is there is kept, replaced (`replace`), or replaced if column `newer` is greater."""
+        keys = [column.name for column in table.primary_key]
+        rest = [c.name for c in table.columns if c.name not in keys and c.name != newer]
+        if self._sqlite:
+            insert = sqlite.insert(table)
+            if not (newer or replace):
+                return insert.on_conflict_do_nothing(index_elements=keys)
+            columns = [*rest, newer] if newer else rest
+            condition = insert.excluded[newer] > table.c[newer] if newer else None
+            new = {name: insert.excluded[name] for name in columns}
+            return insert.on_conflict_do_update(index_elements=keys, set_=new, where=condition)
+        insert = mysql.insert(table)
+        if replace:
+            return insert.on_duplicate_key_update({name: insert.inserted[name] for name in rest})
+        if not newer:  # a no-op update, since INSERT IGNORE would also hide what does not fit
+            return insert.on_duplicate_key_update({keys[0]: table.c[keys[0]]})
+        is_newer = insert.inserted[newer] > table.c[newer]
+        # The server assigns from left to right: the compared column comes last.
+        new = [(name, sa.func.IF(is_newer, insert.inserted[name], table.c[name])) for name in [*rest, newer]]
+        return insert.on_duplicate_key_update(new)
+
+    def _check_server(self, connection: sa.Connection) -> None:
+        query = sa.text("SELECT @@SESSION.sql_mode, @@innodb_flush_log_at_trx_commit, @@max_allowed_packet")
+        mode, flush, packet = connection.execute(query).one()
+        if "STRICT_TRANS_TABLES" not in mode and "STRICT_ALL_TABLES" not in mode:
+            raise StoreUnavailable(f"database ({self._place}): sql_mode lacks STRICT_TRANS_TABLES, values would be cut"
+                                   " in silence; set it on the server")  # fmt: skip
+        if packet < 16 << 20:
+            raise StoreUnavailable(f"database ({self._place}): max_allowed_packet is {packet}; set at least 16M")
+        if flush != 1:
+            log.warning("database: innodb_flush_log_at_trx_commit is %d; acknowledged records can be lost with power",
+                        flush)  # fmt: skip
+
+    @contextlib.contextmanager
+    def _guard(self):
+        try:
+            yield
+        except StoreUnavailable:
+            raise
+        except SQLAlchemyError as error:
+            cause = getattr(error, "orig", None) or error
+            why = cause.args[1] if len(cause.args) > 1 else str(cause)
+            raise StoreUnavailable(f"database ({self._place}): {why}; check that it runs and that this user may use it"
+                                   ) from None  # fmt: skip
+
+
+def _code(error: DBAPIError) -> int:
+    """The server's error number; 0 where there is none."""
+    args = getattr(error.orig, "args", ())
+    return args[0] if args and isinstance(args[0], int) else 0
+
+
+def _sqlite_pragmas(connection, _) -> None:
+    connection.isolation_level = None  # the driver's own BEGIN would come too late for savepoints
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA busy_timeout=5000")

@@ -1,0 +1,42 @@
+"""`voipfleet db migrate`: bring the database to this release's schema."""
+
+import argparse
+
+from voipfleet import config, errors
+from voipfleet.commands import DEFAULT_CONFIG
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=["migrate", "check"], help="migrate the schema, or check that all is ready")
+    parser.add_argument("--config", default=DEFAULT_CONFIG, metavar="FILE", help="configuration (%(default)s)")
+    parser.add_argument("--user", help="database user with the right to change tables (default: mysqluser)")
+
+
+def run(args: argparse.Namespace) -> int:
+    settings = config.load(args.config)
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from voipfleet.central import migrate
+    from voipfleet.central.store import Store
+    from voipfleet.central.url import database_url, place
+
+    url = database_url(settings)
+    if args.action == "check":
+        Store(url).prepare()
+        print(f"database ({place(url)}): ready, schema {migrate.head()}")
+        return errors.OK
+    if args.user:
+        url = url.set(username=args.user)
+    engine = create_engine(url)
+    try:
+        with engine.connect() as connection:
+            before = migrate.current(connection)
+        migrate.upgrade(engine)
+    except SQLAlchemyError as error:
+        why = getattr(error, "orig", None) or error
+        raise errors.VoipfleetError(f"database ({place(url)}): {why}; check that it runs and that this user may change"
+                                    " its tables") from None  # fmt: skip
+    changed = "nothing to do" if before == migrate.head() else f"from {before or 'nothing'}"
+    print(f"database ({place(url)}): schema {migrate.head()}, {changed}")
+    return errors.OK

@@ -1,0 +1,137 @@
+"""The store on SQLite: exactly once, newer revisions only, poison rows aside, all in one transaction."""
+
+import os
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+from voipfleet.calls import record
+from voipfleet.calls.record import CallRecord, StreamRecord
+from voipfleet.central import schema
+from voipfleet.central.store import Peer, Store, StoreUnavailable
+from voipfleet.records.messages import CALL, GAP, PROBE, Batch, GapRecord, Row, Status
+
+PEER = Peer(sensor_uuid=b"s" * 16, name="branch1", key="ab", address="127.0.0.1")
+EPOCH = b"e" * 16
+
+
+def call(uuid=None, revision=1, **more):
+    stream = StreamRecord(direction="caller", src="a:1", dst="b:2", ssrc=1, lost=3, expected=9, mos=4.2)
+    fields = {"call_id": "x@y", "setup_time": 1_700_000_000_000_000_000, "caller": "100", "streams": [stream]} | more
+    return CallRecord(uuid=uuid or os.urandom(16), revision=revision, **fields)
+
+
+def row(seq, found):
+    return Row(seq, found.uuid, found.revision, CALL, record.encode(found))
+
+
+@pytest.fixture
+def store(tmp_path):
+    made = Store(sa.make_url(f"sqlite:///{tmp_path}/calls.db"))
+    made.prepare()
+    yield made
+    made.close()
+
+
+def count(store, table):
+    with store._engine.connect() as connection:
+        return connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+
+
+def test_a_batch_is_stored_once_however_often_it_comes(store):
+    batch = Batch(EPOCH, [row(seq, call()) for seq in range(1, 6)])
+    assert store.ingest(PEER, batch).through_seq == 5
+    assert store.ingest(PEER, batch).through_seq == 5
+    assert store.ingest(PEER, Batch(b"f" * 16, batch.rows)).through_seq == 5  # another epoch: uuids decide
+    assert count(store, schema.calls) == 5
+    assert store.cursor(PEER.sensor_uuid) == (b"f" * 16, 5, batch.rows[-1].uuid)
+
+
+def test_an_overlapping_batch_adds_what_is_new(store):
+    rows = [row(seq, call()) for seq in range(1, 8)]
+    store.ingest(PEER, Batch(EPOCH, rows[:4]))
+    assert store.ingest(PEER, Batch(EPOCH, rows[2:])).through_seq == 7
+    assert count(store, schema.calls) == 7
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_only_a_greater_revision_replaces(store, order):
+    uuid = os.urandom(16)
+    for seq, revision in enumerate(order, 1):
+        store.ingest(PEER, Batch(EPOCH, [row(seq, call(uuid, revision, callee=f"r{revision}"))]))
+    (stored,) = store.calls()
+    assert (stored.revision, stored.callee) == (2, "r2")
+
+
+def test_a_poison_row_is_kept_aside_and_the_rest_stored(store):
+    bad = Row(2, b"p" * 16, 1, CALL, b"\xc1 not msgpack")
+    far = call(setup_time=2**63 - 1)  # no calendar has that day
+    batch = Batch(EPOCH, [row(1, call()), bad, row(3, far), row(4, call())])
+    assert store.ingest(PEER, batch).through_seq == 4
+    assert count(store, schema.calls) + count(store, schema.quarantine) == 4
+    assert count(store, schema.quarantine) >= 1
+
+
+def test_a_row_that_the_database_refuses_is_found_by_halving(store):
+    with store._engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER refuse BEFORE INSERT ON calls WHEN new.caller = 'poison'"
+            " BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        )
+    rows = [row(seq, call(caller="poison" if seq == 37 else "ok")) for seq in range(1, 101)]
+    assert store.ingest(PEER, Batch(EPOCH, rows)).through_seq == 100
+    assert (count(store, schema.calls), count(store, schema.quarantine)) == (99, 1)
+
+
+def test_odd_text_is_stored_and_comes_back_whole(store):
+    odd = "x" * 1000 + "\0'; DROP TABLE calls; --\x1b[31m\ud800".encode("utf-8", "replace").decode()
+    store.ingest(PEER, Batch(EPOCH, [row(1, call(caller=odd))]))
+    assert store.calls()[0].caller == odd
+
+
+def test_probe_and_gap_are_not_calls(store):
+    gap = msgspec.msgpack.encode(GapRecord(5, 9, 5, "outbox full", 1))
+    batch = Batch(EPOCH, [Row(1, b"q" * 16, 1, PROBE, b""), Row(2, b"g" * 16, 1, GAP, gap)])
+    assert store.ingest(PEER, batch).through_seq == 2
+    assert store.calls() == []
+    assert count(store, schema.gaps) == 1
+
+
+def test_a_key_is_bound_at_first_use(store):
+    assert store.bind_key(b"n" * 16, b"k" * 32)
+    assert store.bind_key(b"n" * 16, b"k" * 32)
+    assert not store.bind_key(b"n" * 16, b"o" * 32)
+
+
+def test_a_sensor_is_registered_by_what_it_says(store):
+    store.seen(PEER, Status("branch1", 7, "0.1.0", "capture", "north", 1, {"calls_active": 2}))
+    store.seen(PEER, None)
+    with store._engine.connect() as connection:
+        found = connection.execute(sa.select(schema.sensors)).one()
+    assert (found.name, found.sensor_id, found.site, found.counters) == ("branch1", 7, "north", '{"calls_active": 2}')
+
+
+def test_filters(store):
+    store.ingest(
+        PEER, Batch(EPOCH, [row(1, call(caller="1", callee="2")), row(2, call(caller="3", callee="1", site="n"))])
+    )
+    assert len(store.calls(number="1")) == 2
+    assert len(store.calls(number="3")) == 1
+    assert len(store.calls(site="n")) == 1
+    assert len(store.calls(site="branch1")) == 2
+    assert store.calls(since=1_700_000_000_000_000_001) == []
+    assert len(store.calls(limit=1)) == 1
+
+
+def test_a_folder_that_is_not_there_is_a_sentence(tmp_path):
+    store = Store(sa.make_url(f"sqlite:///{tmp_path}/no/calls.db"))
+    with pytest.raises(StoreUnavailable, match=r"no/calls.db\): unable to open database file; check that it runs"):
+        store.prepare()
+
+
+def test_no_server_is_a_sentence_without_the_password():
+    store = Store(sa.make_url("mysql+pymysql://u:topsecretpassword@127.0.0.1:1/voipfleet"))
+    with pytest.raises(StoreUnavailable) as error:
+        store.prepare()
+    assert "127.0.0.1, database voipfleet" in str(error.value)
+    assert "topsecret" not in str(error.value)
