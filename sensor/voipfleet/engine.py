@@ -119,7 +119,16 @@ def _prepare(config_path: str, sender: pipe.PipeSender, sock: socket.socket) -> 
         for name in config.interface
     ]
     privileges.drop_all()
-    return Engine(rings, Analyser(AnalyserSettings.from_config(config)), sender, sock)
+    return Engine(
+        rings,
+        Analyser(
+            AnalyserSettings.from_config(config),
+            sensor=config.name_sensor or socket.gethostname(),
+            site=config.site or "",
+        ),
+        sender,
+        sock,
+    )
 
 
 def main(fd: int, config_path: str) -> int:
