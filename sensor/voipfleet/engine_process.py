@@ -38,6 +38,7 @@ class EngineProcess:
         self.ended = asyncio.Event()
         self._ready: asyncio.Future[None] | None = None
         self._reading: asyncio.Task | None = None
+        self._writer: asyncio.StreamWriter | None = None
 
     async def start(self) -> None:
         """Returns when every interface is being captured; raises EngineFailed with the engine's sentence."""
@@ -48,7 +49,8 @@ class EngineProcess:
                 pass_fds=(theirs.fileno(),), stdin=asyncio.subprocess.DEVNULL,
                 env={name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"},
             )  # fmt: skip
-        reader, _ = await asyncio.open_connection(sock=ours)
+        # The writer is kept although nothing is written: when it is collected, the connection closes.
+        reader, self._writer = await asyncio.open_connection(sock=ours)
         self._ready = asyncio.get_running_loop().create_future()
         self._reading = asyncio.create_task(self._read(reader))
         await self._ready

@@ -5,8 +5,9 @@ import time
 
 import msgspec
 
-from voipfleet.central.ingest import StoreThread, serve_records
+from voipfleet.central.ingest import serve_records
 from voipfleet.central.store import Peer
+from voipfleet.central.stored import StoreThread
 from voipfleet.link import keys, server
 
 log = logging.getLogger("voipfleet.central")

@@ -122,8 +122,8 @@ class Service:
     # -- parts ---------------------------------------------------------------------------------------
 
     async def _open_store(self) -> None:
-        from voipfleet.central.ingest import StoreThread
         from voipfleet.central.store import Store, StoreUnavailable
+        from voipfleet.central.stored import StoreThread
         from voipfleet.central.url import database_url
 
         self.stored = StoreThread(Store(database_url(self.config)), self.name)
@@ -165,8 +165,8 @@ class Service:
 
     async def _deliver_here(self) -> None:
         from voipfleet.central.store import Peer, StoreUnavailable
+        from voipfleet.central.stored import LocalTarget
         from voipfleet.records.delivery import deliver
-        from voipfleet.targets import LocalTarget
 
         peer = Peer(sensor_uuid=self.spool.sensor_uuid, name=self.name, key="", address="local")
         while True:

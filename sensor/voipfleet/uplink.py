@@ -7,15 +7,38 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from voipfleet.errors import VoipfleetError
 from voipfleet.link import client, types
 from voipfleet.records.delivery import deliver
-from voipfleet.records.messages import Status
+from voipfleet.records.messages import Ack, Batch, Status, Welcome
 from voipfleet.records.spool import Spool
-from voipfleet.targets import LinkTarget
 
 log = logging.getLogger("voipfleet.uplink")
 CONNECT_SECONDS = 10.0
+
+_decode_ack = msgspec.msgpack.Decoder(Ack).decode
+
+
+class LinkTarget:
+    """A central behind an open session (voipfleet.records.delivery.Target)."""
+
+    def __init__(self, session, welcome: bytes):
+        self._session = session
+        self.welcome = msgspec.msgpack.decode(welcome, type=Welcome)
+
+    async def send_batch(self, batch: Batch) -> None:
+        await self._session.send(types.BATCH, msgspec.msgpack.encode(batch))
+
+    async def send_status(self, status: Status) -> None:
+        await self._session.send(types.STATUS, msgspec.msgpack.encode(status))
+
+    async def recv_ack(self) -> Ack:
+        async for kind, body in self._session:
+            if kind == types.ACK:
+                return _decode_ack(body)
+        raise ConnectionError("the central closed the connection")
 
 
 class Uplink:
