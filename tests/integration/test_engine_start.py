@@ -25,13 +25,14 @@ class Settings:
     from_config = staticmethod(lambda config: None)
 class Analyser:
     active_calls = 0
-    def __init__(self, settings):  # after the capabilities are dropped
+    def __init__(self, settings, **names):  # after the capabilities are dropped
         tasks = [t.read_text() for t in pathlib.Path("/proc/self/task").glob("*/status")]
         self.counters = {"threads": len(tasks), "privileged": sum("CapEff:\\t" + "0" * 16 not in t for t in tasks)}
     def feed(self, block): return []
     tick = finish = feed
 module("voipfleet.calls.analyser", Analyser=Analyser, AnalyserSettings=Settings)
-config = types.SimpleNamespace(ringbuffer=4, snaplen=3200, promisc=True, filter=sys.argv[3], interface=[sys.argv[2]])
+config = types.SimpleNamespace(ringbuffer=4, snaplen=3200, promisc=True, filter=sys.argv[3], interface=[sys.argv[2]],
+    name_sensor="s", site=None)
 module("voipfleet.config", load=lambda path: config)
 from voipfleet import engine
 if sys.argv[4:]:

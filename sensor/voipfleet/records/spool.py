@@ -22,6 +22,7 @@ class Spool:
         self._pending: list[tuple[bytes, int, int, bytes]] = []
         self._wake = asyncio.Event()
         self._full = asyncio.Event()
+        self._committing = asyncio.Lock()
         self.changed = asyncio.Condition()  # notified at every commit and acknowledgement
         self.dropped = 0
         self.failing = ""
@@ -47,7 +48,11 @@ class Spool:
                 await asyncio.sleep(1.0)
 
     async def flush(self) -> bool:
-        """Commit everything that is pending; False where the disk refuses (it stays pending)."""
+        """Commit everything that was put until now; False where the disk refuses (it stays pending)."""
+        async with self._committing:
+            return await self._commit()
+
+    async def _commit(self) -> bool:
         self._wake.clear()
         self._full.clear()
         if not self._pending:

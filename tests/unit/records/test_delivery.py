@@ -140,3 +140,16 @@ def test_a_disk_that_refuses_keeps_the_rows_in_memory(tmp_path, monkeypatch):
         assert spool.failing == ""
 
     asyncio.run(main())
+
+
+def test_a_second_flush_waits_for_the_one_that_is_committing(tmp_path):
+    async def main():
+        spool = Spool(Outbox(tmp_path / "outbox.db"))
+        spool.put(b"a" * 16, 1, CALL, b"")
+        first = asyncio.create_task(spool.flush())
+        await asyncio.sleep(0)
+        assert await spool.flush()
+        assert spool.state.next_seq == 2
+        await first
+
+    asyncio.run(main())
