@@ -104,8 +104,9 @@ def parse(text: str, where: str = "", *, import_reference: bool = False) -> Conf
             faults.append(Fault(where, number, key, str(error)))
         else:
             raw[option.key], values[option.key], config.lines[option.key] = value, typed, number
-    if not faults:
-        faults += [Fault(where, config.lines.get(key, 0), key, reason) for key, reason in instance.check(values)]
+    for key, reason in instance.check(values):
+        if not faults or key in config.lines:  # with a misspelt key, "X is missing" would only mislead
+            faults.append(Fault(where, config.lines.get(key, 0), key, reason))
     if faults:
         raise ConfigError(faults)
     return config

@@ -41,6 +41,13 @@ def test_server_and_client_in_one_instance():
     ]
 
 
+def test_the_rules_of_the_instance_are_told_with_the_other_faults():
+    assert faults("[general]\ninterfac = e\nserver_bind = 0.0.0.0\nserver_destination = hq\n") == [
+        "f.conf:2: interfac: is not a known key (did you mean interface?); correct or remove it",
+        "f.conf:3: server_bind: cannot stand with server_destination in one instance; remove one of them",
+    ]
+
+
 def test_nothing_to_do():
     assert faults("[general]\nserver_destination = hq\n") == [
         "f.conf: interface: is missing, and neither server_bind nor mirror_bind is set; this instance has nothing to do"
