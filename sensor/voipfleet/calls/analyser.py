@@ -222,7 +222,7 @@ class Analyser:
         return out
 
     def _why(self, call: Dialog) -> str:
-        return "bye" if call.hung_up_by else "cancel" if call.cancelled else "rejected"
+        return "cancel" if call.cancelled else "bye" if call.hung_up_by else "rejected"
 
     def _expired(self, call: Dialog) -> str | None:
         s, age = self.settings, self._now - call.setup

@@ -72,7 +72,8 @@ class Dialog:
             if not self.answer:
                 self.cseq = message.cseq
         elif message.method == "CANCEL":
-            self.cancelled = self._move("cancel") or self.cancelled
+            if self._move("cancel"):  # only the caller can (RFC 3261 section 9)
+                self.cancelled, self.hung_up_by = True, "caller"
         elif message.method == "BYE" and self._move("bye"):
             self.end, self.hung_up_by, self.bye_cseq = ts, side, message.cseq
         return self._media(message, side)
@@ -92,6 +93,7 @@ class Dialog:
         elif status < 300:
             if self._move("2xx"):
                 self.final, self.answer, self.end = status, ts, 0
+                self.cancelled, self.hung_up_by = False, None  # the CANCEL came too late
         elif (status in (401, 407) and self._move("auth")) or self._move("final"):
             self.final, self.end = status, ts
 
