@@ -14,6 +14,7 @@ COMMANDS = {
     "read": ("read", "print the calls in a capture file"),
     "calls": ("calls", "print the calls in the database of this instance"),
     "status": ("status", "print the state of the running daemon"),
+    "keygen": ("keygen", "make the node's static key"),
     "db": ("db", "prepare the database"),
 }
 

@@ -1,0 +1,8 @@
+"""Numbers of the link's roles and message types; docs/link.md has the table. Values never change their meaning."""
+
+ROLE_RECORDS, ROLE_PACKETS, ROLE_MANAGER = 1, 2, 3
+
+# every role
+WELCOME, PING, PONG, GOAWAY = 1, 2, 3, 4
+# records
+BATCH, ACK, STATUS = 16, 17, 18
