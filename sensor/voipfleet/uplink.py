@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from voipfleet.errors import VoipfleetError
-from voipfleet.link import client, types
+from voipfleet.link import client, keys, types
 from voipfleet.records.delivery import deliver
 from voipfleet.records.messages import Ack, Batch, Status, Welcome
 from voipfleet.records.spool import Spool
@@ -73,7 +73,8 @@ class Uplink:
         )  # fmt: skip
         session, welcome = await client.connect(
             host, config.server_destination_port, identity=self._identity, psk=self._psk, role=types.ROLE_RECORDS,
-            pins=config.pins, tofu_path=Path(config.spooldir) / "known_server", hello=hello, timeout=CONNECT_SECONDS,
+            pins=keys.parse_pins(config.server_key), tofu_path=Path(config.spooldir) / "known_server", hello=hello,
+            timeout=CONNECT_SECONDS,
         )  # fmt: skip
         self._session = session
         target = LinkTarget(session, welcome)

@@ -32,6 +32,10 @@ class Sealer:
         self._ad: bytes | None = handshake_hash
         self._frames = self._bytes = 0
 
+    def rekey(self) -> None:
+        """The next frame carries new keys, as one does every 2^16 frames or 1 GiB."""
+        self._frames = REKEY_FRAMES
+
     def seal(self, kind: int, body: bytes = b"", *, final: bool = False) -> bytes:
         """One frame as it is sent."""
         if len(body) + 2 > MAX_FRAME:
