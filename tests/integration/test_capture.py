@@ -2,7 +2,6 @@
 
 import json
 import os
-import secrets
 import shutil
 import subprocess
 import sys
@@ -13,22 +12,6 @@ pytestmark = [
     pytest.mark.root,
     pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("ip"), reason="needs root and iproute2"),
 ]
-
-
-@pytest.fixture
-def namespace():
-    name = f"vf-{secrets.token_hex(4)}"
-    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
-    if made.returncode:
-        pytest.skip(f"no network namespaces here: {made.stderr.strip()}")
-    try:
-        for command in (
-            "link add name va type veth peer name vb", "link set lo up", "link set va up", "link set vb up",
-        ):  # fmt: skip
-            subprocess.run(["ip", "-n", name, *command.split()], check=True)
-        yield name
-    finally:
-        subprocess.run(["ip", "netns", "del", name], check=True)
 
 
 HEAD = """
