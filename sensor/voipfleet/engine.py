@@ -4,6 +4,7 @@ Started by the courier as `python -m voipfleet.engine FD CONFIG`; FD is its end 
 SIGTERM or when the courier has gone.
 """
 
+import logging
 import os
 import select
 import signal
@@ -13,13 +14,15 @@ import time
 
 import msgspec
 
-from voipfleet import pipe, privileges
+from voipfleet import pipe, privileges, systemd
 from voipfleet.errors import FAILURE, OK, VoipfleetError
 
 POLL_MS = 60
 DRAIN_SECONDS = 2.0
 FLUSH_SECONDS = 3.0
 STATUS_EVERY = 1.0
+ERRORS_TOLD = 3  # a defect that every block meets would fill the journal
+log = logging.getLogger("voipfleet.engine")
 
 
 class Engine:
@@ -30,6 +33,7 @@ class Engine:
         self._stopping = False
         self._read_packets = 0
         self._next_status = 0.0
+        self._analysis_errors = 0
 
     def stop(self, *_) -> None:
         self._stopping = True
@@ -61,13 +65,24 @@ class Engine:
             for block in ring.read(16):
                 blocks += 1
                 self._read_packets += len(block)
-                self._send(self._analyser.feed(block))
+                self._feed(block)
         self._send(self._analyser.tick(time.time_ns()))
         self._sender.pump()
         if time.monotonic() >= self._next_status:
             self._next_status = time.monotonic() + STATUS_EVERY
             self._status()
         return blocks
+
+    def _feed(self, block) -> None:
+        """One block that the analyser cannot take must not end the capture, nor the calls that are up."""
+        try:
+            self._send(self._analyser.feed(block))
+        except Exception:
+            self._analysis_errors += 1
+            if self._analysis_errors <= ERRORS_TOLD:
+                log.exception(
+                    "analysis of a block of %d packets failed; the rest of it is lost, report this", len(block)
+                )
 
     def _drain(self) -> None:
         deadline = time.monotonic() + DRAIN_SECONDS
@@ -101,6 +116,7 @@ class Engine:
             "capture_kernel_drops_total": sum(drops for _, drops in totals),
             "capture_read_packets_total": self._read_packets,
             "capture_interface_errors_total": sum(ring.errors for ring in self._rings),
+            "analysis_errors_total": self._analysis_errors,
             "pipe_records_dropped_total": self._sender.records_dropped,
         }
         self._sender.send(pipe.STATUS, msgspec.msgpack.encode(status))
@@ -133,6 +149,7 @@ def _prepare(config_path: str, sender: pipe.PipeSender, sock: socket.socket) -> 
 
 def main(fd: int, config_path: str) -> int:
     """Run the engine over the socket `fd`; its exit code. A fault goes to the courier as FAILED."""
+    systemd.log_to_stderr()
     sock = socket.socket(fileno=fd)
     sender = pipe.PipeSender(sock)
     stopped = []  # a SIGTERM before the engine is ready

@@ -44,7 +44,7 @@ class StoreThread:
         if not self.store_uuid:
             await self.prepare()
         epoch, last_seq, last_uuid = await self.call(self.store.cursor, sensor_uuid)
-        return Welcome(os.urandom(8), self.store_uuid, self.name, epoch, last_seq, last_uuid)
+        return Welcome(os.urandom(8), self.store_uuid, self.name[:64], epoch, last_seq, last_uuid)
 
     async def ingest(self, peer: Peer, batch: Batch) -> Ack:
         """Does not return before the batch is committed."""
