@@ -1,1 +1,1 @@
-"""The fleet's rules over plain dicts: standard library only, no I/O."""
+"""The topology of a fleet: its rules, its plan and its picture. Standard library only; no I/O."""

@@ -1,0 +1,111 @@
+"""From an inventory's groups and variables to one typed instance a host. Plain dicts in, no I/O, standard library only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from voipfleet.config import convert, nearest, spell
+from voipfleet.options import ALIASES, BY_KEY, OPTIONS, canonical, refusal
+from voipfleet.topology.variables import NAMES, PREFIX
+
+PARTS = {"sensors": "sensor", "centrals": "central", "mirrors": "mirror"}
+# What being in a group means, unless the inventory says more.
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - a listener's default, not a fault
+LOCAL_DATABASE = "/run/mysqld/mysqld.sock"
+DESTINATIONS = {"server_destination": "server_bind", "mirror_destination": "mirror_bind"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fault, warning or note: `code` begins with T, W or N; `host` may be `fleet`."""
+
+    code: str
+    host: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.host}: {self.text}"
+
+
+@dataclass
+class Host:
+    """One host's instance. `values`: every key, typed, with what its groups imply; `given`: keys the inventory sets."""
+
+    name: str
+    address: str
+    parts: tuple[str, ...]
+    values: dict
+    given: dict = field(default_factory=dict)
+    password: str | None = None
+
+    @property
+    def captures(self) -> bool:
+        return bool(self.values["interface"])
+
+    def destinations(self, key: str) -> tuple[str, ...]:
+        return self.values[key] or ()
+
+
+@dataclass
+class Fleet:
+    """`hosts` in the inventory's own order by name; `outside`: hosts in none of the three groups."""
+
+    hosts: dict[str, Host]
+    outside: list[str]
+    known: frozenset[str]
+
+
+def read(groups: Mapping, hostvars: Mapping, findings: list[Finding]) -> Fleet:
+    """The fleet; what cannot be read of it goes to `findings` (T01-T03)."""
+    parts: dict[str, list[str]] = {}
+    for group, part in PARTS.items():
+        for name in groups.get(group, ()):
+            parts.setdefault(name, []).append(part)
+    everybody = sorted({*hostvars, *groups.get("all", ()), *parts})
+    hosts = {name: _host(name, tuple(parts[name]), hostvars.get(name, {}), findings)
+             for name in everybody if name in parts}  # fmt: skip
+    return Fleet(hosts, [name for name in everybody if name not in parts], frozenset(everybody))
+
+
+_DEFAULTS = {option.key: None if option.default is None else convert(option, option.default) for option in OPTIONS}
+
+
+def _host(name: str, parts: tuple[str, ...], variables: Mapping, findings: list[Finding]) -> Host:
+    host = Host(name, _address(name, variables), parts, dict(_DEFAULTS))
+    for variable in sorted(variables):
+        if variable.startswith(PREFIX) and variable not in NAMES:
+            _take(host, variable, variables[variable], findings)
+    values = host.values
+    values["name_sensor"] = values["name_sensor"] or name
+    if "central" in parts:
+        values["server_bind"] = values["server_bind"] or EVERYWHERE
+        if not (values["database_url"] or values["mysqlhost"]):
+            values["mysqlhost"] = LOCAL_DATABASE
+    if "mirror" in parts:
+        values["mirror_bind"] = values["mirror_bind"] or EVERYWHERE
+    return host
+
+
+def _take(host: Host, variable: str, value, findings: list[Finding]) -> None:
+    key = canonical(variable.removeprefix(PREFIX))
+    option = BY_KEY.get(key)
+    if option is None:
+        known = [PREFIX + known for known in (*BY_KEY, *ALIASES)] + sorted(NAMES)
+        text = f"{variable} is not a known variable{nearest(variable, known)}; correct or remove it"
+        findings.append(Finding("T01", host.name, text))
+    elif value is None or value == "":
+        pass  # set to nothing: as if it were not there
+    elif key == "server_password":
+        host.password = str(value)
+    elif not option.built:
+        findings.append(Finding("T03", host.name, f"{variable} {refusal(option)}"))
+        host.given[key] = value
+    else:
+        try:
+            host.values[key] = host.given[key] = convert(option, spell(value))
+        except ValueError as error:
+            said = "is not right; it is not shown here because it is a secret" if option.kind == "secret" else error
+            findings.append(Finding("T02", host.name, f"{variable} {said}"))
+
+
+def _address(name: str, variables: Mapping) -> str:
+    return str(variables.get("voipfleet_address") or variables.get("ansible_host") or name)

@@ -1,0 +1,186 @@
+"""The rules about a fleet: one function a rule, each with its code; all that is wrong is found at once.
+
+A rule takes the Fleet and yields (host, `fault; what to do`). Rules about one instance alone are in `instance.py`,
+rules about who sends to whom in `links.py`, about the password in `passwords.py`. docs/topologies.md lists them.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+
+from voipfleet.topology import instance
+from voipfleet.topology.fleet import LOCAL_DATABASE, Finding, Fleet
+
+Found = Iterator[tuple[str, str]]
+RULES: list[tuple[str, Callable[[Fleet], Found]]] = []
+
+
+def rule(code: str) -> Callable:
+    """Register a rule under its code."""
+
+    def register(function):
+        RULES.append((code, function))
+        return function
+
+    return register
+
+
+def check(fleet: Fleet) -> list[Finding]:
+    """What every rule finds."""
+    return [Finding(code, host, text) for code, function in RULES for host, text in function(fleet)]
+
+
+@rule("T04")
+def server_and_client(fleet: Fleet) -> Found:
+    for host in fleet.hosts.values():
+        if host.given.get("server_bind"):
+            for key, text in instance.server_and_client(host.values):
+                yield host.name, f"voipfleet_{key} {text}"
+
+
+@rule("T05")
+def central_group_and_client(fleet: Fleet) -> Found:
+    for host in fleet.hosts.values():
+        if "central" in host.parts and host.values["server_destination"] and not host.given.get("server_bind"):
+            yield host.name, ("is in group centrals, which makes it listen for sensors, and has"
+                              " voipfleet_server_destination, which makes it a client; take one of them away")  # fmt: skip
+
+
+@rule("T10")
+def sender_without_destination(fleet: Fleet) -> Found:
+    for host in fleet.hosts.values():
+        for key, text in instance.sender_without_destination(host.values):
+            yield host.name, f"voipfleet_{key} {text}"
+
+
+@rule("T12")
+def two_listeners(fleet: Fleet) -> Found:
+    for host in fleet.hosts.values():
+        for key, text in instance.two_listeners(host.values):
+            yield host.name, f"voipfleet_{key} {text}"
+
+
+@rule("T18")
+def duplicate_id(fleet: Fleet) -> Found:
+    owners: dict[int, str] = {}
+    for host in fleet.hosts.values():
+        number = host.values["id_sensor"]
+        if number is not None and (first := owners.setdefault(number, host.name)) != host.name:
+            yield (
+                host.name,
+                f"voipfleet_id_sensor {number} is also that of {first}; give each sensor a number of its own",
+            )
+
+
+@rule("T19")
+def no_interface(fleet: Fleet) -> Found:
+    for host in fleet.hosts.values():
+        if "sensor" in host.parts and not host.captures:
+            yield host.name, "is in group sensors but captures nothing; set voipfleet_interface"
+
+
+@rule("T20")
+def nobody_captures(fleet: Fleet) -> Found:
+    if not any(host.captures for host in fleet.hosts.values()):
+        yield "fleet", "no host captures; put at least one into group sensors and set its voipfleet_interface"
+
+
+@rule("T22")
+def failover_without_common_database(fleet: Fleet) -> Found:
+    for host in fleet.hosts.values():
+        centrals = [fleet.hosts[name] for name in host.destinations("server_destination") if name in fleet.hosts]
+        if len({_database(central) for central in centrals}) > 1:
+            names = ", ".join(central.name for central in centrals)
+            yield host.name, (f"the centrals of its failover list ({names}) do not share a database; give them the same"
+                              " voipfleet_mysqlhost (not a local socket) and voipfleet_mysqldb, or name one")  # fmt: skip
+
+
+def _database(host) -> tuple:
+    """Equal for two hosts only if they use one and the same database."""
+    values = host.values
+    url, server = values["database_url"], values["mysqlhost"]
+    if url and not url.startswith("sqlite") and not re.search(r"localhost|127\.0\.0\.1|unix_socket", url):
+        return ("url", url)
+    if not url and server and not server.startswith("/") and server not in ("localhost", "127.0.0.1", "::1"):
+        return ("server", server, values["mysqlport"], values["mysqldb"])
+    return ("own", host.name)
+
+
+@rule("T24")
+def tls_ports_not_captured(fleet: Fleet) -> Found:
+    for host in fleet.hosts.values():
+        ports = {int(port) for port in re.findall(r":(\d{1,5})\b", str(host.given.get("ssl_ipport", "")))}
+        for source in fleet.hosts.values():
+            missing = ports - set(source.values["sipport"])
+            if missing and host.name in source.destinations("server_destination") + source.destinations(
+                "mirror_destination"
+            ):
+                listed = ", ".join(map(str, sorted(missing)))
+                yield source.name, (f"voipfleet_sipport lacks {listed}, which {host.name} is to decrypt"
+                                    " (voipfleet_ssl_ipport); add it here")  # fmt: skip
+
+
+@rule("T26")
+def masked_numbers_in_raw_packets(fleet: Fleet) -> Found:
+    for host in fleet.hosts.values():
+        raw = host.values["packetbuffer_sender"] or host.values["mirror_destination"]
+        if raw and host.given.get("number_keep_last") is not None:
+            yield host.name, ("voipfleet_number_keep_last masks numbers in records, but this host sends raw packets with"
+                              " the whole numbers; send records, or remove it")  # fmt: skip
+
+
+@rule("T27")
+def variable_without_its_group(fleet: Fleet) -> Found:
+    for host in fleet.hosts.values():
+        for key, group, part in (("interface", "sensors", "sensor"), ("server_bind", "centrals", "central"),
+                                 ("mirror_bind", "mirrors", "mirror")):  # fmt: skip
+            explained = key == "server_bind" and host.values["server_destination"]  # by T04
+            if host.given.get(key) and part not in host.parts and not explained:
+                yield (
+                    host.name,
+                    f"voipfleet_{key} is set but the host is not in group {group}; add it there or remove this",
+                )
+
+
+@rule("W01")
+def nobody_sends_here(fleet: Fleet) -> Found:
+    for part, key, what in (("mirror", "mirror_destination", "mirrors to it"),
+                            ("central", "server_destination", "sends to it")):  # fmt: skip
+        named = {name for host in fleet.hosts.values() for name in host.destinations(key)}
+        for host in fleet.hosts.values():
+            if part in host.parts and host.name not in named and not host.captures:
+                yield host.name, f"is in group {part}s, but no host {what}; name it in a voipfleet_{key}"
+
+
+@rule("W03")
+def in_no_group(fleet: Fleet) -> Found:
+    for name in fleet.outside:
+        yield name, "is in none of the groups sensors, centrals, mirrors; nothing is installed there"
+
+
+@rule("N02")
+def records_into_sqlite(fleet: Fleet) -> Found:
+    for host in fleet.hosts.values():
+        if not host.values["server_destination"] and database_kind(host) == "sqlite":
+            yield host.name, "keeps its records in a local SQLite file; for more than a small site use MariaDB"
+
+
+@rule("N03")
+def not_yet(fleet: Fleet) -> Found:
+    for host in fleet.hosts.values():
+        for text in pending(host):
+            yield host.name, text
+
+
+def pending(host) -> list[str]:
+    """What of this host can be checked, rendered and drawn, but not rolled out in this release."""
+    return [f"voipfleet_{key} {text}" for key, text in instance.pending(host.values)]
+
+
+def database_kind(host) -> str:
+    url = host.values["database_url"] or ""
+    return "mariadb" if host.values["mysqlhost"] or url.startswith(("mysql", "mariadb")) else "sqlite"
+
+
+def local_database(host) -> bool:
+    """Whether the host's own MariaDB holds its records."""
+    return not host.values["database_url"] and host.values["mysqlhost"] == LOCAL_DATABASE
