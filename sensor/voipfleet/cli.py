@@ -15,6 +15,7 @@ COMMANDS = {
     "calls": ("calls", "print the calls in the database of this instance"),
     "status": ("status", "print the state of the running daemon"),
     "keygen": ("keygen", "make the node's static key"),
+    "topology": ("topology", "check or draw the topology of a fleet"),
     "db": ("db", "prepare the database"),
 }
 

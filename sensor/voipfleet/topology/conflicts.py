@@ -28,8 +28,8 @@ def check(own: Mapping) -> list[Finding]:
                     continue
                 for host in sorted(members[one] & members[two]):
                     if variable not in own.get("hosts", {}).get(host, {}):
-                        findings.append(Finding("T23", host, f"{variable} has different values from the groups {one} and"
-                                                f" {two}; set it in one of them, or for this host"))  # fmt: skip
+                        findings.append(Finding("T23", host, f"{variable} has different values from the groups {one}"
+                                                f" and {two}; set it in one of them, or for this host"))  # fmt: skip
     return findings
 
 

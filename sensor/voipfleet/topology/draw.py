@@ -53,8 +53,8 @@ def svg(fleet: Fleet) -> str:
 def _box(host: Host, x: int, y: int) -> list[str]:
     colour = _COLOURS[host.parts[-1]]
     return [f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="6" fill="{colour}" stroke="#555"/>',
-            f'<text x="{x + WIDTH // 2}" y="{y + 24}" text-anchor="middle" font-weight="bold">{escape(_cut(host.name, 24))}'
-            "</text>",
+            f'<text x="{x + WIDTH // 2}" y="{y + 24}" text-anchor="middle" font-weight="bold">'
+            f"{escape(_cut(host.name, 24))}</text>",
             f'<text x="{x + WIDTH // 2}" y="{y + 44}" text-anchor="middle" font-size="11" fill="#333">'
             f"{escape(_cut(_about(host), 32))}</text>"]  # fmt: skip
 

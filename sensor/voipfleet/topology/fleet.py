@@ -1,4 +1,4 @@
-"""From an inventory's groups and variables to one typed instance a host. Plain dicts in, no I/O, standard library only."""
+"""From an inventory's groups and variables to one typed instance a host. Plain dicts in; no I/O."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from voipfleet.topology.variables import NAMES, PREFIX
 
 PARTS = {"sensors": "sensor", "centrals": "central", "mirrors": "mirror"}
 # What being in a group means, unless the inventory says more.
-EVERYWHERE = "0.0.0.0"  # noqa: S104 - a listener's default, not a fault
+EVERYWHERE = "0.0.0.0"
 LOCAL_DATABASE = "/run/mysqld/mysqld.sock"
 DESTINATIONS = {"server_destination": "server_bind", "mirror_destination": "mirror_bind"}
 
@@ -40,6 +40,11 @@ class Host:
     @property
     def captures(self) -> bool:
         return bool(self.values["interface"])
+
+    @property
+    def stores(self) -> bool:
+        """Whether records end here: who mirrors its packets has them analysed by the receiver."""
+        return not (self.values["server_destination"] or self.values["mirror_destination"])
 
     def destinations(self, key: str) -> tuple[str, ...]:
         return self.values[key] or ()

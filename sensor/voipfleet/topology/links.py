@@ -56,8 +56,8 @@ def ports_do_not_match(fleet: Fleet) -> Found:
         if name != host.name and _listens(fleet, name, _WANTED[key][0]):
             ours, theirs = host.values[f"{key}_port"], fleet.hosts[name].values[f"{bind}_port"]
             if ours != theirs:
-                yield host.name, (f"sends to port {ours} of {name}, which listens on {theirs}; make voipfleet_{key}_port"
-                                  f" here and voipfleet_{bind}_port there the same")  # fmt: skip
+                yield host.name, (f"sends to port {ours} of {name}, which listens on {theirs}; make"
+                                  f" voipfleet_{key}_port here and voipfleet_{bind}_port there the same")  # fmt: skip
 
 
 @rule("T21")
@@ -97,7 +97,7 @@ def _dead_end(fleet: Fleet, host: Host) -> str:
     seen, waiting, end = {host.name}, [host.name], ""
     while waiting:
         here = fleet.hosts[waiting.pop()]
-        if not here.values["server_destination"] and (not here.values["mirror_destination"] or here.captures):
+        if here.stores:
             return ""
         for name in onward(fleet, here):
             if name not in fleet.hosts or name == here.name:

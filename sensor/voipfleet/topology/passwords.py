@@ -65,8 +65,8 @@ def different_fleet(fleet: Fleet) -> Found:
         names.setdefault(host.values["fleet_id"], []).append(host.name)
     if len(names) > 1:
         kinds = " | ".join(_shortened(hosts) for hosts in names.values())
-        yield "fleet", (f"voipfleet_fleet_id is not the same on all hosts ({kinds}), so that their passwords do not match;"
-                        " set it once, for group all")  # fmt: skip
+        yield "fleet", (f"voipfleet_fleet_id is not the same on all hosts ({kinds}), so that their passwords do not"
+                        " match; set it once, for group all")  # fmt: skip
 
 
 def is_default_like(password: str) -> bool:

@@ -43,7 +43,7 @@ def _plan(fleet: Fleet, host: Host, keys: Mapping[str, str]) -> dict:
     sources = [other.name for other in fleet.hosts.values() if name in _links.onward(fleet, other)]
     listens = [{"bind": values[key], "port": values[f"{key}_port"], "key": key}
                for key in DESTINATIONS.values() if values[key]]  # fmt: skip
-    store = None if values["server_destination"] else rules.database_kind(host)
+    store = rules.database_kind(host) if host.stores else None
     return {
         "name": name,
         "parts": list(host.parts),

@@ -42,7 +42,7 @@ def central_group_and_client(fleet: Fleet) -> Found:
     for host in fleet.hosts.values():
         if "central" in host.parts and host.values["server_destination"] and not host.given.get("server_bind"):
             yield host.name, ("is in group centrals, which makes it listen for sensors, and has"
-                              " voipfleet_server_destination, which makes it a client; take one of them away")  # fmt: skip
+                              " voipfleet_server_destination, which makes it a client; take one away")  # fmt: skip
 
 
 @rule("T10")
@@ -90,8 +90,8 @@ def failover_without_common_database(fleet: Fleet) -> Found:
         centrals = [fleet.hosts[name] for name in host.destinations("server_destination") if name in fleet.hosts]
         if len({_database(central) for central in centrals}) > 1:
             names = ", ".join(central.name for central in centrals)
-            yield host.name, (f"the centrals of its failover list ({names}) do not share a database; give them the same"
-                              " voipfleet_mysqlhost (not a local socket) and voipfleet_mysqldb, or name one")  # fmt: skip
+            yield host.name, (f"the centrals of its failover list ({names}) do not share a database; give them"
+                              " the same voipfleet_mysqlhost (no local socket) and mysqldb, or name one")  # fmt: skip
 
 
 def _database(host) -> tuple:
@@ -124,8 +124,8 @@ def masked_numbers_in_raw_packets(fleet: Fleet) -> Found:
     for host in fleet.hosts.values():
         raw = host.values["packetbuffer_sender"] or host.values["mirror_destination"]
         if raw and host.given.get("number_keep_last") is not None:
-            yield host.name, ("voipfleet_number_keep_last masks numbers in records, but this host sends raw packets with"
-                              " the whole numbers; send records, or remove it")  # fmt: skip
+            yield host.name, ("voipfleet_number_keep_last masks numbers in records, but this host sends raw packets"
+                              " with the whole numbers; send records, or remove it")  # fmt: skip
 
 
 @rule("T27")
@@ -160,7 +160,7 @@ def in_no_group(fleet: Fleet) -> Found:
 @rule("N02")
 def records_into_sqlite(fleet: Fleet) -> Found:
     for host in fleet.hosts.values():
-        if not host.values["server_destination"] and database_kind(host) == "sqlite":
+        if host.stores and database_kind(host) == "sqlite":
             yield host.name, "keeps its records in a local SQLite file; for more than a small site use MariaDB"
 
 

@@ -1,0 +1,116 @@
+"""Where `voipfleet topology` reads a fleet from: an Ansible inventory, or the tree that playbooks/render.yml wrote."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from voipfleet.config import load
+from voipfleet.errors import UsageError, VoipfleetError
+from voipfleet.topology.fleet import DESTINATIONS
+from voipfleet.topology.variables import PREFIX
+
+INDEX = "topology.json"  # beside the rendered configurations: groups and addresses
+_REFERENCE = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
+
+
+@dataclass
+class Source:
+    """What the gate needs. `rendered`: secrets are not in it, so rules about them say nothing."""
+
+    groups: dict
+    hostvars: dict
+    own: dict = field(default_factory=dict)
+    rendered: bool = False
+
+
+def read(path: Path) -> Source:
+    """The fleet in `path`; UsageError where there is none, ConfigError for a rendered file that is wrong."""
+    if (path / INDEX).is_file():
+        return _rendered(path)
+    if not path.exists():
+        raise UsageError(f"{path}: is not there; give an inventory, or a folder that playbooks/render.yml wrote")
+    return _inventory(path)
+
+
+def _inventory(path: Path) -> Source:
+    merged = _ask(path)
+    exported = _ask(path, "--export")
+    hosts = sorted({host for name, group in merged.items() if name != "_meta" for host in group.get("hosts", ())})
+    hostvars = {host: _resolve(merged["_meta"]["hostvars"].get(host, {})) for host in hosts}
+    groups = {name: sorted(_members(merged, name, set())) for name in merged if name != "_meta"}
+    groups["all"] = hosts
+    parents: dict[str, list[str]] = {}
+    for name, group in merged.items():
+        for child in group.get("children", ()) if name != "_meta" else ():
+            parents.setdefault(child, []).append(name)
+    own = {
+        "groups": {name: {"vars": exported.get(name, {}).get("vars", {}), "parents": parents.get(name, []),
+                          "hosts": members} for name, members in groups.items()},
+        "hosts": exported.get("_meta", {}).get("hostvars", {}),
+    }  # fmt: skip
+    return Source(groups, hostvars, own)
+
+
+def _ask(path: Path, *words: str) -> dict:
+    beside = Path(sys.executable).with_name("ansible-inventory")
+    program = str(beside) if beside.exists() else shutil.which("ansible-inventory")
+    if not program:
+        raise VoipfleetError("ansible-inventory is not installed; install ansible-core (pip install ansible-core), or"
+                             " give a folder that playbooks/render.yml wrote")  # fmt: skip
+    said = subprocess.run([program, "-i", str(path), "--list", *words], capture_output=True, text=True, check=False,
+                          env=os.environ | {"ANSIBLE_NOCOLOR": "1"})  # fmt: skip
+    if said.returncode:
+        why = said.stderr.strip().splitlines() or ["no output"]
+        raise UsageError(f"{path}: Ansible cannot read this inventory ({why[-1][:300]}); correct it")
+    return json.loads(said.stdout)
+
+
+def _members(groups: dict, name: str, seen: set[str]) -> set[str]:
+    if name in seen:
+        return set()
+    seen.add(name)
+    group = groups.get(name, {})
+    found = set(group.get("hosts", ()))
+    for child in group.get("children", ()):
+        found |= _members(groups, child, seen)
+    return found
+
+
+def _resolve(variables: dict) -> dict:
+    """Plain references, as in `{{ vault_voipfleet_server_password }}`: all that this command needs of templates."""
+    out = {}
+    for name, value in variables.items():
+        for _ in range(5):
+            match = _REFERENCE.fullmatch(value.strip()) if isinstance(value, str) else None
+            if not match:
+                break
+            value = variables.get(match[1])
+        out[name] = value
+    return out
+
+
+def _rendered(path: Path) -> Source:
+    try:
+        index = json.loads((path / INDEX).read_text("utf-8"))
+        groups, addresses = index["groups"], index["addresses"]
+        names = {address: name for name, address in addresses.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise UsageError(
+            f"{path / INDEX}: is not what playbooks/render.yml writes; render the inventory again"
+        ) from None
+    hostvars = {}
+    for name in sorted({host for hosts in groups.values() for host in hosts}):
+        file = path / name / "voipfleet.conf"
+        hostvars[name] = {"voipfleet_address": addresses.get(name, name)}
+        if file.exists():
+            config = load(file)
+            hostvars[name] |= {PREFIX + key: config.values[key] for key in config.given}
+            for key in DESTINATIONS:
+                if config.values[key]:
+                    hostvars[name][PREFIX + key] = [names.get(address, address) for address in config.values[key]]
+    return Source(groups, hostvars, rendered=True)

@@ -1,0 +1,131 @@
+"""Each rule: the fleet that breaks it, and the exact sentence. No sentence holds a password."""
+
+import random
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from topology.fleets import BROKEN, OTHER, PASSWORD, RELAY, fleet, v
+from voipfleet import config
+from voipfleet.topology import conflicts, rules
+from voipfleet.topology.plan import gate
+
+
+def test_a_sound_fleet_has_nothing_to_say():
+    plan = gate(*fleet())
+    assert (plan["errors"], plan["warnings"], plan["notes"]) == ([], [], [])
+    assert sorted(plan["hosts"]) == ["branch1", "branch2", "hq"]
+
+
+@pytest.mark.parametrize("code", BROKEN)
+def test_a_broken_rule_says_so(code):
+    changes, sentences = BROKEN[code]
+    plan = gate(*fleet(**changes))
+    assert [line for line in plan["errors"] if not line.startswith("T21")] == sentences
+    assert plan["hosts"] == {}
+    assert any(line.startswith(code) for line in plan["errors"])
+
+
+def test_who_is_upstream_of_a_fault_is_told():
+    assert gate(*fleet(**BROKEN["T21"][0]))["errors"][-1] == (
+        "T21 branch1: its calls reach no store: the way ends at relay; correct what is said about relay"
+    )
+
+
+def test_one_key_from_two_groups():
+    own = {"groups": {"north": {"vars": v(sipport="5060"), "parents": [], "hosts": ["a", "b", "c"]},
+                      "old": {"vars": v(sipport="5070"), "parents": [], "hosts": ["b", "c", "d"]},
+                      "city": {"vars": v(sipport="5080"), "parents": ["north"], "hosts": ["a"]}},
+           "hosts": {"c": v(sipport="5060")}}  # fmt: skip
+    assert [str(found) for found in conflicts.check(own)] == [
+        "T23 b: voipfleet_sipport has different values from the groups north and old; set it in one of them, or for"
+        " this host"
+    ]
+
+
+def test_three_faults_are_three_lines():
+    plan = gate(*fleet(branch1=v(server_bind="0.0.0.0"), branch2=v(server_destination="hqq", server_password=OTHER)))
+    assert [line[:3] for line in plan["errors"]] == ["T04", "T06", "T16"]
+
+
+def test_every_rule_is_tried_here():
+    registered = {code for code, _ in rules.RULES if code.startswith("T")}
+    assert registered | {"T01", "T02", "T03"} == set(BROKEN)
+
+
+def test_warnings_and_notes_stop_nothing():
+    plan = gate(*fleet(**RELAY, other={}, branch2=v(server_destination=None)))
+    assert plan["errors"] == []
+    assert plan["warnings"] == [
+        "W01 relay: is in group mirrors, but no host mirrors to it; name it in a voipfleet_mirror_destination",
+        "W03 other: is in none of the groups sensors, centrals, mirrors; nothing is installed there",
+    ]
+    assert plan["notes"] == [
+        "N01 relay: is the middle of a hybrid chain: packets come in by mirroring, records go on to a central",
+        "N02 branch2: keeps its records in a local SQLite file; for more than a small site use MariaDB",
+        "N03 relay: voipfleet_mirror_bind is checked and rendered but cannot run in this release; wait for the release"
+        " that has it, or remove it",
+    ]
+    assert plan["hosts"]["relay"]["pending"]
+
+
+@pytest.mark.parametrize("word", ["secret", "Password123!Password", "voipmonitor-voipmonitor", "aaaaaaaaaaaaaaaaaaaa"])
+def test_passwords_that_anybody_would_try(word):
+    from voipfleet.topology.passwords import is_default_like
+
+    assert is_default_like(word)
+
+
+def test_passwords_that_are_fine():
+    from voipfleet.topology.passwords import is_default_like
+
+    for password in (PASSWORD, OTHER, "xK3-voipfleet-secret-9qLm2", "31415926535897932384", "correct horse battery"):
+        assert not is_default_like(password)
+
+
+CHANGES = [change for change, _ in BROKEN.values()]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from(CHANGES), max_size=4), st.randoms(use_true_random=False))
+def test_the_order_of_an_inventory_changes_nothing_and_no_password_is_said(chosen, chance):
+    merged: dict = {}
+    for change in chosen:
+        for name, variables in change.items():
+            merged.setdefault(name, {}).update(variables)
+    groups, hostvars = fleet(**merged)
+    passwords = {value.get("voipfleet_server_password") for value in hostvars.values()} - {"", None}
+    plan = gate(groups, hostvars)
+    shuffled = list(hostvars.items())
+    chance.shuffle(shuffled)
+    mixed = {name: chance.sample(hosts, len(hosts)) for name, hosts in groups.items()}
+    assert gate(mixed, dict(shuffled)) == plan
+    assert not any(password in str(plan) for password in passwords)
+
+
+def test_a_plan_is_a_configuration_that_the_daemon_takes():
+    keys = {"hq": "A" * 43 + "=", "branch1": "B" * 43 + "=", "branch2": "C" * 43 + "="}
+    plan = gate(*fleet(branch1=v(sipport="5060,5070-5072", site="north")), keys)
+    branch = config.parse(plan["hosts"]["branch1"]["config"], "branch1")
+    assert (branch.server_destination, branch.server_key) == (("10.0.0.1",), (keys["hq"],))
+    assert (branch.sipport, branch.site, branch.name_sensor) == ((5060, 5070, 5071, 5072), "north", "branch1")
+    hq = config.parse(plan["hosts"]["hq"]["config"], "hq")
+    assert hq.sensor_keys == (f"branch1:{keys['branch1']}", f"branch2:{keys['branch2']}")
+    assert (hq.auth, hq.require_knock, hq.mysqlhost) == ("key", True, "/run/mysqld/mysqld.sock")
+    assert plan["hosts"]["hq"]["wants_keys"] == []
+    assert gate(*fleet())["hosts"]["hq"]["wants_keys"] == ["branch1", "branch2"]
+
+
+def test_a_thousand_hosts():
+    groups, hostvars = fleet()
+    for number in range(1000):
+        name = f"site{number:04}"
+        groups["sensors"].append(name)
+        hostvars[name] = v(interface="eth0", server_destination="hq", server_password=PASSWORD, id_sensor=100 + number)
+    groups["all"] = list(hostvars)
+    random.Random(1).shuffle(groups["sensors"])
+    start = time.process_time()
+    plan = gate(groups, hostvars)
+    assert len(plan["hosts"]) == 1003
+    print(f"{time.process_time() - start:.2f} s for 1,003 hosts")
