@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help venv packages test unit lint integration molecule clean
+.PHONY: help docs venv packages test unit lint integration molecule clean
 
 # What the tests use of Debian's packages; installed by `make packages` where something is missing.
 PACKAGES := sip-tester tshark tcpdump tcpreplay mariadb-server mariadb-client libpcap0.8 iproute2 nftables \
@@ -26,6 +26,9 @@ lint: venv ## style of the Python code and of the roles
 
 unit: venv ## the tests that need neither root nor servers
 	@$(BIN)/pytest -q -n 2 $(wildcard tests/unit tests/topology)
+
+docs: venv ## write docs/keys.md and the roles' argument_specs anew, from the option table
+	@$(BIN)/python -m voipfleet.reference .
 
 packages: ## install the Debian packages that the tests need (root)
 	@missing=$$(for p in $(PACKAGES); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \

@@ -1,0 +1,105 @@
+"""Writes what is made from the option table and the rules: docs/keys.md, the roles' argument_specs, the list of rules.
+
+    python -m voipfleet.reference PROJECT          write them (`make docs`)
+
+A test compares the files with what this module makes, so that they cannot drift.
+"""
+
+import sys
+from pathlib import Path
+
+from voipfleet.options import OPTIONS, Option
+from voipfleet.topology.variables import VARIABLES
+
+_PARTS = {"all": "every instance", "capture": "who captures", "calls": "who captures or receives packets",
+          "packets": "who keeps packets", "client": "who sends to a central", "server": "who is a central",
+          "source": "who sends packets", "receiver": "who receives packets", "store": "who stores records",
+          "manager": "every instance"}  # fmt: skip
+
+_ROLES = {
+    "voipfleet": (("all", "calls", "packets", "manager"), "The daemon on a host; used by the other roles."),
+    "sensor": (("capture", "client", "source"), "Hosts that capture."),
+    "central": (("server", "store"), "Hosts that receive records and store them."),
+    "mirror": (("receiver", "client"), "Hosts that receive mirrored packets."),
+}
+_HEAD = "<!-- Made by `make docs` from options.py and topology/variables.py; change it there. -->"
+
+
+def keys_page() -> str:
+    """docs/keys.md."""
+    lines = [_HEAD, "", "# Configuration keys", "",
+             "In a configuration file (`/etc/voipfleet/voipfleet.conf`, section `[general]`) a key stands as it is here;"
+             " in an inventory it is a variable with `voipfleet_` before it, on a host or a group. Destinations are"
+             " inventory names in an inventory and addresses in a file. A key that is not built yet is refused, so that"
+             " nobody believes it works.", ""]  # fmt: skip
+    for part in dict.fromkeys(option.part for option in OPTIONS):
+        lines += [f"## For {_PARTS[part]}: {part}", "", "| key | type | default | meaning |", "|---|---|---|---|"]
+        lines += [_row(option) for option in OPTIONS if option.part == part] + [""]
+    lines += ["## Variables of the rollout", "", "They are no configuration keys: they speak to the playbooks.", "",
+              "| variable | type | default | meaning |", "|---|---|---|---|"]  # fmt: skip
+    for variable in VARIABLES:
+        given = " Given with `-e`." if variable.scope == "run" else ""
+        lines.append(f"| `{variable.name}` | {variable.kind} | {_code(variable.default)} | {variable.help}{given} |")
+    return "\n".join(lines) + "\n"
+
+
+def _row(option: Option) -> str:
+    kind = option.kind
+    if option.choices:
+        kind = "one of " + ", ".join(option.choices)
+    elif option.low is not None:
+        kind += f", {option.low:g} to {option.high:g}" + (f" {option.unit}" if option.unit else "")
+    text = option.help
+    if option.aliases:
+        text += " Also spelt " + ", ".join(f"`{alias}`" for alias in option.aliases) + "."
+    if not option.built:
+        text += f" **{option.instead or 'Not built yet: refused'}.**"
+    return f"| `{option.key}` | {kind} | {_code(option.default)} | {text} |"
+
+
+def _code(value: str | None) -> str:
+    return f"`{value}`" if value is not None else ""
+
+
+def argument_specs(role: str) -> str:
+    """meta/argument_specs.yml of a role. The gate checks values and spelling with the option table itself, so that all
+    faults of a fleet come together; these specifications are for `ansible-doc -t role` and for types."""
+    parts, what = _ROLES[role]
+    lines = ["# Made by `make docs` from the option table; change it there.", "---", "argument_specs:", "  main:",
+             f"    short_description: {what}", "    options:"]  # fmt: skip
+    for option in OPTIONS:
+        if option.built and option.kind != "secret" and option.part in parts:
+            lines += _spec(f"voipfleet_{option.key}", option.help)
+    if "all" in parts:
+        lines += _spec("voipfleet_server_password", "The fleet's password; map it from a vault variable.")
+        for variable in VARIABLES:
+            lines += _spec(variable.name, variable.help)
+    return "\n".join(lines) + "\n"
+
+
+def _spec(name: str, text: str) -> list[str]:
+    # Everything is `raw`: `5060` and `"5060,5061"` are both right for one key, and the gate has the sentences.
+    return [f"      {name}:", "        type: raw", f"        description: {_quoted(text)}"]
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def files(project: Path) -> dict[Path, str]:
+    """Path -> text of everything that is made."""
+    made = {project / "docs" / "keys.md": keys_page()}
+    for role in _ROLES:
+        made[project / "roles" / role / "meta" / "argument_specs.yml"] = argument_specs(role)
+    return made
+
+
+def main() -> int:
+    for path, text in files(Path(sys.argv[1])).items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
