@@ -69,7 +69,9 @@ class Injected:
         found["streams"] = {s["direction"]: (s["expected"], s["lost"]) for s in record["streams"]}
         want["codecs"] = [self.call.codec] * len(self.streams)
         found["codecs"] = [s["codec"] for s in record["streams"]]
-        return [f"{self.call_id}: {key} is {found[key]!r}, not {want[key]!r}" for key in want if want[key] != found[key]]
+        return [
+            f"{self.call_id}: {key} is {found[key]!r}, not {want[key]!r}" for key in want if want[key] != found[key]
+        ]
 
 
 def check(placed: Iterable[Injected], records: Iterable[dict]) -> list[str]:
@@ -106,7 +108,8 @@ def place(call: Call, caller: Side, callee: Side, *, slot: int = 0, timeout: flo
 
     def words(side: Side, other: Side, role: str, folder: str) -> list[str]:
         return [
-            *side.run, "env", "-C", folder, "TERM=dumb", "sipp", f"{other.address}:{SIP_PORT + slot}", "-sf", f"{scenario}_{role}.xml",
+            *side.run, "env", "-C", folder, "TERM=dumb",
+            "sipp", f"{other.address}:{SIP_PORT + slot}", "-sf", f"{scenario}_{role}.xml",
             "-m", "1", "-i", side.address, "-p", str(SIP_PORT + slot), "-mi", side.address,
             "-mp", str(MEDIA_PORT + 10 * slot), "-d", str(length), "-cid_str", call_id.replace("%", "%%"),
             "-key", "from", call.caller, "-key", "to", call.callee, "-key", "pt", str(CODECS[call.codec]),
