@@ -11,11 +11,14 @@ from pathlib import Path
 
 from voipfleet.config import load
 from voipfleet.errors import UsageError, VoipfleetError
-from voipfleet.topology.fleet import DESTINATIONS
+from voipfleet.topology.fleet import DESTINATIONS, Finding
 from voipfleet.topology.variables import PREFIX
 
 INDEX = "topology.json"  # beside the rendered configurations: groups and addresses
-_REFERENCE = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
+# Ansible's own default is to go on without a source that it cannot read.
+_STRICT = {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_INVENTORY_UNPARSED_FAILED": "1",
+           "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1"}  # fmt: skip
+_REFERENCE = re.compile(r"""\{\{\s*([A-Za-z_]\w*)\s*(\|\s*default\((''|"")\)\s*)?\}\}""")
 
 
 @dataclass
@@ -26,6 +29,7 @@ class Source:
     hostvars: dict
     own: dict = field(default_factory=dict)
     rendered: bool = False
+    templates: list[Finding] = field(default_factory=list)  # what only Ansible can resolve, left out here
 
 
 def read(path: Path) -> Source:
@@ -41,7 +45,8 @@ def _inventory(path: Path) -> Source:
     merged = _ask(path)
     exported = _ask(path, "--export")
     hosts = sorted({host for name, group in merged.items() if name != "_meta" for host in group.get("hosts", ())})
-    hostvars = {host: _resolve(merged["_meta"]["hostvars"].get(host, {})) for host in hosts}
+    templates: list[Finding] = []
+    hostvars = {host: _resolve(host, merged["_meta"]["hostvars"].get(host, {}), templates) for host in hosts}
     groups = {name: sorted(_members(merged, name, set())) for name in merged if name != "_meta"}
     groups["all"] = hosts
     parents: dict[str, list[str]] = {}
@@ -53,7 +58,7 @@ def _inventory(path: Path) -> Source:
                           "hosts": members} for name, members in groups.items()},
         "hosts": exported.get("_meta", {}).get("hostvars", {}),
     }  # fmt: skip
-    return Source(groups, hostvars, own)
+    return Source(groups, hostvars, own, templates=templates)
 
 
 def _ask(path: Path, *words: str) -> dict:
@@ -63,7 +68,7 @@ def _ask(path: Path, *words: str) -> dict:
         raise VoipfleetError("ansible-inventory is not installed; install ansible-core (pip install ansible-core), or"
                              " give a folder that playbooks/render.yml wrote")  # fmt: skip
     said = subprocess.run([program, "-i", str(path), "--list", *words], capture_output=True, text=True, check=False,
-                          env=os.environ | {"ANSIBLE_NOCOLOR": "1"})  # fmt: skip
+                          env=os.environ | _STRICT)  # fmt: skip
     if said.returncode:
         why = said.stderr.strip().splitlines() or ["no output"]
         raise UsageError(f"{path}: Ansible cannot read this inventory ({why[-1][:300]}); correct it")
@@ -81,16 +86,20 @@ def _members(groups: dict, name: str, seen: set[str]) -> set[str]:
     return found
 
 
-def _resolve(variables: dict) -> dict:
-    """Plain references, as in `{{ vault_voipfleet_server_password }}`: all that this command needs of templates."""
+def _resolve(host: str, variables: dict, templates: list[Finding]) -> dict:
+    """The variables with plain references resolved, as in `{{ vault_voipfleet_server_password | default('') }}`."""
     out = {}
     for name, value in variables.items():
         for _ in range(5):
             match = _REFERENCE.fullmatch(value.strip()) if isinstance(value, str) else None
             if not match:
                 break
-            value = variables.get(match[1])
-        out[name] = value
+            value = variables.get(match[1], "" if match[2] else None)
+        if name.startswith(PREFIX) and "{{" in str(value):
+            text = f"{name} is a template that only Ansible resolves; playbooks/validate.yml checks it, this did not"
+            templates.append(Finding("N04", host, text))
+        else:
+            out[name] = value
     return out
 
 

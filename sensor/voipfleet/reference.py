@@ -28,10 +28,10 @@ _HEAD = "<!-- Made by `make docs` from options.py and topology/variables.py; cha
 def keys_page() -> str:
     """docs/keys.md."""
     lines = [_HEAD, "", "# Configuration keys", "",
-             "In a configuration file (`/etc/voipfleet/voipfleet.conf`, section `[general]`) a key stands as it is here;"
-             " in an inventory it is a variable with `voipfleet_` before it, on a host or a group. Destinations are"
-             " inventory names in an inventory and addresses in a file. A key that is not built yet is refused, so that"
-             " nobody believes it works.", ""]  # fmt: skip
+             "In a configuration file (`/etc/voipfleet/voipfleet.conf`, section `[general]`) a key stands as it is"
+             " here; in an inventory it is a variable with `voipfleet_` before it, on a host or a group. Destinations"
+             " are inventory names in an inventory and addresses in a file. A key that is not built yet is refused, so"
+             " that nobody believes it works.", ""]  # fmt: skip
     for part in dict.fromkeys(option.part for option in OPTIONS):
         lines += [f"## For {_PARTS[part]}: {part}", "", "| key | type | default | meaning |", "|---|---|---|---|"]
         lines += [_row(option) for option in OPTIONS if option.part == part] + [""]

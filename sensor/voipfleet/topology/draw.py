@@ -67,7 +67,8 @@ def _arrow(start: tuple[int, int], end: tuple[int, int], text: str) -> list[str]
     # The text stands near its source, where arrows to one receiver have not met yet.
     return [f'<path d="M{x1} {y1} C{x1 + bend} {y1} {x2 - bend} {y2} {x2} {y2}" fill="none" stroke="#555"'
             ' marker-end="url(#to)"/>',
-            f'<text x="{x1 + 6}" y="{y1 - 5}" font-size="11" fill="#555">{escape(text)}</text>']  # fmt: skip
+            f'<text x="{x1 + 6}" y="{y1 - 5}" font-size="11" fill="#555" stroke="#fff"'
+            f' stroke-width="4" paint-order="stroke">{escape(text)}</text>']  # fmt: skip
 
 
 def _columns(fleet: Fleet) -> list[list[str]]:
