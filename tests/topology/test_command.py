@@ -92,7 +92,7 @@ def test_rendered_configurations(tmp_path, capsys):
     ("content", "sentence"),
     [
         (None, "is not there; give an inventory"),
-        ("all: [not, an, inventory]\n", "Ansible cannot read this inventory"),
+        ("{not: [an, inventory", "Ansible cannot read this inventory"),
     ],
 )
 def test_what_is_no_inventory(tmp_path, content, sentence, capsys):
