@@ -107,7 +107,7 @@ def make_hosts() -> None:
     bed("up", *(f"{name},{address},{image}" for name, (address, image) in HOSTS.items()))
     if not SECRET.exists():
         with open(os.open(SECRET, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-            file.write(f"---\nvault_voipfleet_server_password: {secrets.token_urlsafe(32)}\n")
+            file.write(f'---\nvault_voipfleet_server_password: "{secrets.token_urlsafe(32)}"\n')
 
 
 def roll_out() -> None:
