@@ -59,7 +59,8 @@ def test_warnings_and_notes_stop_nothing():
     assert plan["errors"] == []
     assert plan["warnings"] == [
         "W01 relay: is in group mirrors, but no host mirrors to it; name it in a voipfleet_mirror_destination",
-        "W03 other: is in none of the groups sensors, centrals, mirrors; nothing is installed there",
+        "W03 other: is in none of the groups sensors, centrals, mirrors, so nothing is done there; if it was part of"
+        " the fleet before, run playbooks/remove.yml for it",
     ]
     assert plan["notes"] == [
         "N01 relay: is the middle of a hybrid chain: packets come in by mirroring, records go on to a central",
@@ -113,8 +114,9 @@ def test_a_plan_is_a_configuration_that_the_daemon_takes():
     hq = config.parse(plan["hosts"]["hq"]["config"], "hq")
     assert hq.sensor_keys == (f"branch1:{keys['branch1']}", f"branch2:{keys['branch2']}")
     assert (hq.auth, hq.require_knock, hq.mysqlhost) == ("key", True, "/run/mysqld/mysqld.sock")
-    assert plan["hosts"]["hq"]["wants_keys"] == []
-    assert gate(*fleet())["hosts"]["hq"]["wants_keys"] == ["branch1", "branch2"]
+    assert plan["hosts"]["hq"]["unlisted"] == plan["hosts"]["branch1"]["wants_keys"] == []
+    assert gate(*fleet())["hosts"]["hq"]["unlisted"] == ["branch1", "branch2"]
+    assert gate(*fleet())["hosts"]["branch1"]["wants_keys"] == ["hq"]
 
 
 def test_a_thousand_hosts():

@@ -7,7 +7,7 @@ from voipfleet.options import OPTIONS
 from voipfleet.topology import conflicts, rules
 from voipfleet.topology import links as _links
 from voipfleet.topology import passwords as _passwords  # noqa: F401 - registers its rules
-from voipfleet.topology.fleet import DESTINATIONS, Finding, Fleet, Host, read
+from voipfleet.topology.fleet import DESTINATIONS, PARTS, Finding, Fleet, Host, read
 
 _COMMENT = "Made by the playbook from the inventory; change it there, it is written anew at every run."
 _KIND = {"T": "errors", "W": "warnings", "N": "notes"}
@@ -18,11 +18,17 @@ def gate(groups: Mapping, hostvars: Mapping, keys: Mapping[str, str] | None = No
 
     `groups`: group -> host names; `hostvars`: host -> its variables, resolved; `keys`: host -> public key in base64;
     `own`: what groups and hosts set themselves (see conflicts.check). Returns `errors`, `warnings`, `notes` (sentences
-    in a stable order) and `hosts`: name -> see `_plan`; empty where there are errors.
+    in a stable order) and `hosts`: name -> see `_plan`; empty where there are errors; `index`: what a
+    rendered tree needs to be read again.
     """
     fleet, findings = examine(groups, hostvars, own)
     plan: dict = {kind: [str(found) for found in findings if _KIND[found.code[0]] == kind] for kind in _KIND.values()}
     plan["hosts"] = {}
+    plan["index"] = {
+        "groups": {group: [host.name for host in fleet.hosts.values() if part in host.parts]
+                   for group, part in PARTS.items()},
+        "addresses": {host.name: host.address for host in fleet.hosts.values()},
+    }  # fmt: skip
     if not plan["errors"]:
         plan["hosts"] = {host.name: _plan(fleet, host, keys or {}) for host in fleet.hosts.values()}
     return plan
@@ -60,7 +66,8 @@ def _plan(fleet: Fleet, host: Host, keys: Mapping[str, str]) -> dict:
         "secrets": (["server_password"] if peers or listens else [])
         + (["mysqlpassword"] if host.given.get("mysqlpassword") else []),
         "pending": [f"{name}: {text}" for text in rules.pending(host)],
-        "wants_keys": sorted({other for other in peers + sources if other not in keys}),
+        "wants_keys": sorted(peer for peer in peers if peer not in keys),
+        "unlisted": sorted({source for source in sources if source not in keys}),
         "writable": _outside_state(values),
     }
 

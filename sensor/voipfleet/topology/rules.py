@@ -154,7 +154,13 @@ def nobody_sends_here(fleet: Fleet) -> Found:
 @rule("W03")
 def in_no_group(fleet: Fleet) -> Found:
     for name in fleet.outside:
-        yield name, "is in none of the groups sensors, centrals, mirrors; nothing is installed there"
+        yield (
+            name,
+            (
+                "is in none of the groups sensors, centrals, mirrors, so nothing is done there; if it was part of the"
+                " fleet before, run playbooks/remove.yml for it"
+            ),
+        )
 
 
 @rule("N02")
