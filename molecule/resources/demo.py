@@ -5,8 +5,6 @@ the central has with what was injected; `demo.py down` takes back what it change
 """
 
 import contextlib
-import datetime
-import json
 import os
 import secrets
 import shutil
@@ -15,12 +13,9 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
-from support import calls  # noqa: E402 # the tests' callers
-from support.calls import Call, Side  # noqa: E402
+from fleet_calls import Failed, Fleet, bed
 
-BED = ROOT / "molecule/resources/bed/bed"
+ROOT = Path(__file__).resolve().parents[2]
 LAB = ROOT / "inventories/lab"
 SECRET = LAB / "group_vars/all/vault.yml"
 HOSTS = {
@@ -32,14 +27,6 @@ PACKAGES = {  # a program and the Debian package that has it
     "mmdebstrap": "mmdebstrap", "systemd-nspawn": "systemd-container", "nft": "nftables", "ip": "iproute2",
     "ssh": "openssh-client",
 }  # fmt: skip
-CALLS = [
-    ("branch1", Call("answered", "+351210000101", "+351220000001", packets=200)),
-    ("branch1", Call("lossy", "+351210000102", "+351220000002", packets=250, lost=12)),
-    ("branch1", Call("busy", "+351210000103", "+351220000003")),
-    ("branch2", Call("cancelled", "+351230000201", "+351220000004")),
-    ("branch2", Call("answered", "+351230000202", "+351220000005", packets=150, codec="PCMA")),
-    ("branch2", Call("lossy", "+351230000203", "+351220000006", packets=200, lost=5, codec="PCMA")),
-]
 CHANGES = """\
 What this changes on this machine:
   packages      {packages}
@@ -48,10 +35,6 @@ What this changes on this machine:
                 uplink; nothing of it can be reached from outside
   this folder   inventories/lab/group_vars/all/vault.yml (a random password), inventories/lab/keys/, .build/
 `make demo-down` takes hosts, network and these files back; images and packages stay for the next time."""
-
-
-class Failed(Exception):
-    """The demo cannot go on; the sentence says why."""
 
 
 def up() -> None:
@@ -65,19 +48,13 @@ def up() -> None:
     make_hosts()
     title("The rollout: ansible-playbook -i inventories/lab site.yml")
     roll_out()
-    title(f"{len(CALLS)} calls by sipp, from the branches to hq")
-    since = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    sides = {name: Side((str(BED), "exec", name), address) for name, (address, _) in HOSTS.items()}
-    placed = calls.place_all([(call, sides[name], sides["hq"]) for name, call in CALLS])
-    for (name, call), one in zip(CALLS, placed, strict=True):
-        lost = f", {call.lost} of the caller's {call.packets} packets left out" if call.lost else ""
-        print(f"  {name}: {call.caller} -> {call.callee}: {call.kind} ({one.final_response}{lost})")
-    records = wait_for(placed, since)
+    title("Calls by sipp, from the branches to hq")
+    fleet = Fleet({name: address for name, (address, _) in HOSTS.items()})
+    for line in fleet.place():
+        print(f"  {line}")
+    faults = fleet.faults()
     title("The calls as hq's database has them: voipfleet calls")
-    print(on_hq("calls", "--since", since), end="", flush=True)
-    faults = calls.check(placed, records)
-    strange = {record["call_id"] for record in records} - {one.call_id for one in placed}
-    faults += [f"{call_id}: nobody placed this call" for call_id in sorted(strange)]
+    print(fleet.table(), end="", flush=True)
     if faults:
         raise Failed("the table disagrees with what was placed:\n  " + "\n  ".join(faults))
     print(f"\nEvery call that was placed is there once, with the loss that was injected ({elapsed(begin)}).\n")
@@ -117,28 +94,6 @@ def roll_out() -> None:
     done = subprocess.run(words, cwd=ROOT, env=os.environ | {"PATH": path}, check=False)
     if done.returncode:
         raise Failed("the rollout failed; the message above says on which host and why")
-
-
-def wait_for(placed: list[calls.Injected], since: str, seconds: float = 15) -> list[dict]:
-    """The records of this run in the central's database, once all are there or time is up."""
-    wanted, end = {one.call_id for one in placed}, time.monotonic() + seconds
-    while True:
-        records = [json.loads(line) for line in on_hq("calls", "--json", "--limit", "0", "--since", since).splitlines()]
-        if wanted <= {record["call_id"] for record in records} or time.monotonic() > end:
-            return records
-        time.sleep(0.5)
-
-
-def on_hq(*words: str) -> str:
-    return bed("exec", "hq", "voipfleet", *words)
-
-
-def bed(*words: str) -> str:
-    """What it printed; its progress goes to this program's own output."""
-    done = subprocess.run([BED, *words], stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        raise Failed(f"`bed {' '.join(words)}` failed; the message above says why")
-    return done.stdout
 
 
 def title(text: str) -> None:
