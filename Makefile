@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help docs venv packages test unit lint integration molecule clean
+.PHONY: help docs venv packages test unit lint integration molecule demo demo-down clean
 
 # What the tests use of Debian's packages; installed by `make packages` where something is missing.
 PACKAGES := sip-tester tshark tcpdump tcpreplay mariadb-server mariadb-client libpcap0.8 iproute2 nftables \
@@ -40,6 +40,15 @@ packages: ## install the Debian packages that the tests need (root)
 
 integration: venv ## the tests with real parts: MariaDB, sipp, AF_PACKET in namespaces (root)
 	@$(if $(wildcard tests/integration/test_*.py),$(BIN)/pytest -q tests/integration,echo "no integration tests yet")
+
+demo: venv ## three real hosts on this machine, rolled out, with real calls (root); demo-down takes them back
+	@$(BIN)/python molecule/resources/demo.py up
+
+demo-down: venv ## end the demo's hosts and take back what the demo changed
+	@$(BIN)/python molecule/resources/demo.py down
+
+molecule: venv ## rollouts on hosts of their own (root), one scenario after the other
+	@PATH="$(CURDIR)/$(BIN):$$PATH" molecule test --all
 
 test: venv packages lint unit integration molecule ## everything that CI runs
 
