@@ -23,9 +23,9 @@ HOSTS = {
     "branch1": ("10.77.0.21", "bookworm-sensor"),
     "branch2": ("10.77.0.22", "bookworm-sensor"),
 }
-PACKAGES = {  # a program and the Debian package that has it
+PACKAGES = {  # a program or a file, and the Debian package that has it
     "mmdebstrap": "mmdebstrap", "systemd-nspawn": "systemd-container", "nft": "nftables", "ip": "iproute2",
-    "ssh": "openssh-client",
+    "ssh": "openssh-client", "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
 }  # fmt: skip
 CHANGES = """\
 What this changes on this machine:
@@ -41,7 +41,7 @@ def up() -> None:
     begin = time.monotonic()
     if os.geteuid():
         raise Failed("the demo makes hosts and needs root; run `make demo` as root")
-    missing = [package for program, package in PACKAGES.items() if not shutil.which(program)]
+    missing = [package for what, package in PACKAGES.items() if not (shutil.which(what) or Path(what).is_file())]
     print(CHANGES.format(packages=f"installs {' '.join(missing)}" if missing else "none"), flush=True)
     install(missing)
     title("Three hosts")
