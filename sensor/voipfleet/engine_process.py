@@ -70,8 +70,13 @@ class EngineProcess:
                     self._ready.set_exception(EngineFailed(fault["sentence"], fault["exit_code"]))
         finally:
             if not self._ready.done():
-                self._ready.set_exception(EngineFailed("the capture process ended before it was ready", 1))
+                self._ready.set_exception(EngineFailed(f"the capture process {await self._how()}; report this", 1))
             self.ended.set()
+
+    async def _how(self) -> str:
+        """How it ended without a word of its own."""
+        code = await self._process.wait()
+        return f"was killed by signal {-code} before it was ready" if code < 0 else f"ended with {code} at its start"
 
     async def stop(self) -> None:
         """Let the engine hand over everything, open calls too; then it has ended."""

@@ -63,11 +63,12 @@ def _plain(value):
 
 
 def _keys(inventory_dir):
-    """Public keys that earlier rollouts fetched: `keys/<host>.pub` beside the inventory."""
+    """Public keys that earlier rollouts fetched: `keys/<host>.pub` beside the inventory (see roles/voipfleet)."""
     folder = Path(str(inventory_dir)) / "keys" if inventory_dir else None
     if not folder or not folder.is_dir():
         return {}
-    return {path.stem: path.read_text("ascii").strip() for path in sorted(folder.glob("*.pub"))}
+    words = {path.stem: path.read_text("ascii", "replace").split() for path in sorted(folder.glob("*.pub"))}
+    return {name: found[2] for name, found in words.items() if found[:2] == ["#", "voipfleet-key"] and len(found) > 2}
 
 
 def _own(hostvars, members):
