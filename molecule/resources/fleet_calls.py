@@ -18,12 +18,12 @@ from support.calls import Call, Side  # noqa: E402
 
 BED = ROOT / "molecule/resources/bed/bed"
 CALLS = (  # one after the other to the sensors
-    Call("answered", "+351210000101", "+351220000001", packets=200),
-    Call("cancelled", "+351230000201", "+351220000004"),
-    Call("lossy", "+351210000102", "+351220000002", packets=250, lost=12),
-    Call("answered", "+351230000202", "+351220000005", packets=150, codec="PCMA"),
-    Call("busy", "+351210000103", "+351220000003"),
-    Call("lossy", "+351230000203", "+351220000006", packets=200, lost=5, codec="PCMA"),
+    Call("answered", "210000101", "220000001", packets=200),
+    Call("cancelled", "230000201", "220000004"),
+    Call("lossy", "210000102", "220000002", packets=250, lost=12),
+    Call("answered", "230000202", "220000005", packets=150, codec="PCMA"),
+    Call("busy", "210000103", "220000003"),
+    Call("lossy", "230000203", "220000006", packets=200, lost=5, codec="PCMA"),
 )
 
 
@@ -71,7 +71,7 @@ class Fleet:
         return self._voipfleet("calls", "--since", self._since)
 
     def _voipfleet(self, *words: str) -> str:
-        return bed("exec", self.central, "voipfleet", *words)
+        return bed("exec", self.central, "runuser", "-u", "voipfleet", "--", "voipfleet", *words)
 
 
 def bed(*words: str) -> str:
