@@ -28,9 +28,11 @@ def run(args: argparse.Namespace) -> int:
         raise errors.VoipfleetError(f"this instance sends its records to {settings.server_destination[0]}; ask there")
     from voipfleet import show
     from voipfleet.central.store import Store
-    from voipfleet.central.url import database_url
+    from voipfleet.central.url import become_its_user, database_url
 
-    store = Store(database_url(settings))
+    url = database_url(settings)
+    become_its_user(url)
+    store = Store(url)
     try:
         found = store.calls(
             since=args.since, limit=args.limit, number=args.number, site=args.site, call_id=args.call_id

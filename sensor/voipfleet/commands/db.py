@@ -19,10 +19,11 @@ def run(args: argparse.Namespace) -> int:
 
     from voipfleet.central import migrate
     from voipfleet.central.store import Store
-    from voipfleet.central.url import database_url, place
+    from voipfleet.central.url import become_its_user, database_url, place
 
     url = database_url(settings)
     if args.action == "check":
+        become_its_user(url)
         Store(url).prepare()
         print(f"database ({place(url)}): ready, schema {migrate.head()}")
         return errors.OK
