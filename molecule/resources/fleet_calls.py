@@ -71,7 +71,7 @@ class Fleet:
         return self._voipfleet("calls", "--since", self._since)
 
     def _voipfleet(self, *words: str) -> str:
-        return bed("exec", self.central, "runuser", "-u", "voipfleet", "--", "voipfleet", *words)
+        return bed("exec", self.central, "voipfleet", *words)
 
 
 def bed(*words: str) -> str:
