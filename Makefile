@@ -23,6 +23,7 @@ $(VENV)/.ready: sensor/requirements/dev.txt sensor/pyproject.toml
 
 lint: venv ## style of the Python code and of the roles
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline -q
 
 unit: venv ## the tests that need neither root nor servers
 	@$(BIN)/pytest -q -n 2 $(wildcard tests/unit tests/topology)
