@@ -8,6 +8,8 @@ from voipfleet.calls import record
 from voipfleet.calls.record import CallRecord
 from voipfleet.central.schema import PROMOTED, TEXT
 
+_LIMIT = 1 << 63  # of a BIGINT
+
 
 def clean(text: str | None) -> str:
     """Text for a promoted column: at most 255 characters, no lone surrogates, no NUL."""
@@ -27,6 +29,9 @@ def call_row(body: bytes) -> dict:
     row.update({name: clean(getattr(call, name)) for name in PROMOTED})
     for side in ("caller", "callee"):
         row[f"{side}_lost"], row[f"{side}_mos"] = _direction(call, side)
+    for name, value in row.items():
+        if isinstance(value, int) and not -_LIMIT <= value < _LIMIT:
+            raise ValueError(f"{name} is {value}, which no column holds")
     return row
 
 

@@ -23,7 +23,8 @@ from voipfleet.records.messages import CALL, GAP, PROBE, Ack, Batch, GapRecord, 
 
 log = logging.getLogger("voipfleet.central")
 _LOST = {2002, 2003, 2006, 2013, 2055, 1040, 1053, 1290, 1836}  # the server is away, full, stopping or read-only
-_CONFLICT = {1205, 1213}  # lock timeout, deadlock (and Galera's certification failure): try again
+# Lock timeout, deadlock (and Galera's certification failure), and a savepoint that a deadlock took away: try again.
+_CONFLICT = {1205, 1213, 1305}
 _TRIES = 5
 
 
@@ -76,16 +77,17 @@ class Store:
         return tuple(found) if found else (b"", 0, b"")
 
     def ingest(self, peer: Peer, batch: Batch) -> Ack:
-        """Commit the batch (what is new of it) and the cursor in one transaction."""
-        epoch, last, uuid = self.cursor(peer.sensor_uuid)
-        done = last if epoch == batch.epoch else 0
-        fresh = [row for row in batch.rows if row.seq > done]
-        if not fresh:
-            return Ack(batch.epoch, done, uuid)
-        end = fresh[-1]
+        """Commit the batch (what is new of it) and the cursor in one transaction; a conflict is tried again."""
         with self._guard():
-            self._transaction(peer, batch.epoch, fresh)
-        return Ack(batch.epoch, end.seq, end.uuid)
+            for attempt in range(_TRIES):
+                try:
+                    with self._engine.begin() as connection:
+                        return self._ingest(connection, peer, batch)
+                except DBAPIError as error:
+                    if _code(error) not in _CONFLICT or attempt == _TRIES - 1:
+                        raise
+                    time.sleep(random.uniform(0, 0.1 * 2**attempt))
+        raise AssertionError("unreachable")
 
     def bind_key(self, sensor_uuid: bytes, public: bytes) -> bool:
         """Bind a sensor's uuid to its static key at first use; False where it is bound to another."""
@@ -134,17 +136,23 @@ class Store:
 
     # -- inside --------------------------------------------------------------------------------------
 
-    def _transaction(self, peer: Peer, epoch: bytes, fresh: list[Row]) -> None:
-        for attempt in range(_TRIES):
-            try:
-                with self._engine.begin() as connection:
-                    self._write(connection, peer, fresh)
-                    self._move_cursor(connection, peer.sensor_uuid, epoch, fresh[-1])
-                return
-            except DBAPIError as error:
-                if _code(error) not in _CONFLICT or attempt == _TRIES - 1:
-                    raise
-                time.sleep(random.uniform(0, 0.1 * 2**attempt))
+    def _ingest(self, connection: sa.Connection, peer: Peer, batch: Batch) -> Ack:
+        # The lock is what makes two connections of one sensor, at two centrals over one database, take turns.
+        table = schema.link_cursor
+        nothing = {"sensor_uuid": peer.sensor_uuid, "epoch": b"", "last_seq": 0, "last_uuid": b""}
+        connection.execute(self._upsert(table, None), nothing)
+        query = sa.select(table.c.epoch, table.c.last_seq, table.c.last_uuid)
+        query = query.where(table.c.sensor_uuid == peer.sensor_uuid).with_for_update()
+        epoch, last, uuid = connection.execute(query).one()
+        done = last if epoch == batch.epoch else 0
+        fresh = [row for row in batch.rows if row.seq > done]
+        if not fresh:
+            return Ack(batch.epoch, done, uuid)
+        self._write(connection, peer, fresh)
+        end = fresh[-1]
+        values = {"sensor_uuid": peer.sensor_uuid, "epoch": batch.epoch, "last_seq": end.seq, "last_uuid": end.uuid}
+        connection.execute(self._upsert(table, None, replace=True), values)
+        return Ack(batch.epoch, end.seq, end.uuid)
 
     def _write(self, connection: sa.Connection, peer: Peer, fresh: list[Row]) -> None:
         found = []
@@ -169,11 +177,8 @@ class Store:
         try:
             with connection.begin_nested():
                 connection.execute(self._upsert(schema.calls, "revision"), [values for _, values in found])
-        except (sa.exc.DataError, sa.exc.IntegrityError, sa.exc.StatementError) as error:
-            if isinstance(error, DBAPIError) and (error.connection_invalidated or _code(error) in _LOST | _CONFLICT):
-                raise
-            if isinstance(error, sa.exc.OperationalError | sa.exc.ProgrammingError):
-                raise  # the database, not the row
+        except (SQLAlchemyError, OverflowError) as error:
+            _raise_unless_of_the_row(error)
             if len(found) == 1:
                 self._quarantine(connection, peer, found[0][0], error)
                 return
@@ -193,16 +198,17 @@ class Store:
     def _gap(self, connection: sa.Connection, peer: Peer, row: Row) -> None:
         gap = msgspec.msgpack.decode(row.body, type=GapRecord)
         values = msgspec.structs.asdict(gap) | {"uuid": row.uuid, "sensor_uuid": peer.sensor_uuid}
-        connection.execute(self._upsert(schema.gaps, None), values | {"reason": rows.clean(gap.reason)})
+        try:
+            with connection.begin_nested():
+                connection.execute(self._upsert(schema.gaps, None), values | {"reason": rows.clean(gap.reason)})
+        except (SQLAlchemyError, OverflowError) as error:
+            _raise_unless_of_the_row(error)
+            self._quarantine(connection, peer, row, error)
 
     def _probe(self, connection: sa.Connection, peer: Peer) -> None:
         self._register(connection, peer.sensor_uuid)
         table = schema.sensors
         connection.execute(table.update().where(table.c.uuid == peer.sensor_uuid).values(last_probe=time.time_ns()))
-
-    def _move_cursor(self, connection: sa.Connection, sensor_uuid: bytes, epoch: bytes, end: Row) -> None:
-        values = {"sensor_uuid": sensor_uuid, "epoch": epoch, "last_seq": end.seq, "last_uuid": end.uuid}
-        connection.execute(self._upsert(schema.link_cursor, None, replace=True), values)
 
     def _register(self, connection: sa.Connection, sensor_uuid: bytes) -> None:
         empty = {column.name: "" for column in schema.sensors.c if isinstance(column.type, sa.String)}
@@ -256,6 +262,17 @@ class Store:
             why = cause.args[1] if len(cause.args) > 1 else str(cause)
             raise StoreUnavailable(f"database ({self._place}): {why}; check that it runs and that this user may use it"
                                    ) from None  # fmt: skip
+
+
+def _raise_unless_of_the_row(error: Exception) -> None:
+    """Raise what is the database's fault, or a conflict; return for a row that it will never take."""
+    if isinstance(error, DBAPIError):
+        if error.connection_invalidated or _code(error) in _LOST | _CONFLICT:
+            raise error
+        if isinstance(error, sa.exc.OperationalError | sa.exc.ProgrammingError):
+            raise error
+    elif isinstance(error, SQLAlchemyError) and not isinstance(error, sa.exc.StatementError):
+        raise error
 
 
 def _code(error: DBAPIError) -> int:

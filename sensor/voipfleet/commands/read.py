@@ -4,21 +4,25 @@ import argparse
 import sys
 
 from voipfleet.calls.analyser import Analyser, AnalyserSettings
-from voipfleet.calls.record import CallRecord, to_json
+from voipfleet.calls.record import CallRecord
 from voipfleet.capture.pcapfile import read_blocks
+from voipfleet.config import convert
+from voipfleet.options import BY_KEY
+from voipfleet.show import print_calls
 
 
-def _port(word: str) -> int:
-    if not (word.isascii() and word.isdigit() and 0 < int(word) < 65536):
-        raise argparse.ArgumentTypeError(f"{word}: not a port; give numbers from 1 to 65535")
-    return int(word)
+def _ports(text: str) -> tuple[int, ...]:
+    try:
+        return convert(BY_KEY["sipport"], text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help="pcap or pcapng file, - for standard input")
     parser.add_argument("--json", action="store_true", help="one JSON object a call")
-    parser.add_argument("--sipport", default="5060", help="ports that carry SIP, comma separated (default 5060)",
-                        type=lambda text: tuple(_port(word) for word in text.split(",")))  # fmt: skip
+    text = "ports that carry SIP, as in 5060,5070-5080 (%(default)s)"
+    parser.add_argument("--sipport", type=_ports, default=BY_KEY["sipport"].default, help=text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,18 +33,7 @@ def run(args: argparse.Namespace) -> int:
             calls += analyser.feed(block)
     calls += analyser.finish("end_of_capture")
     calls.sort(key=lambda call: (call.setup_time, call.call_id))
-    _print(calls, args.json)
+    print_calls(calls, json=args.json)
     count = analyser.counters
     print(f"{count['packets']} packets, {count['ignored']} ignored, {len(calls)} calls", file=sys.stderr)
     return 0
-
-
-def _print(calls: list[CallRecord], as_json: bool) -> None:
-    try:
-        from voipfleet.show import print_calls
-    except ImportError:
-        for call in calls:
-            print(to_json(call) if as_json else f"{call.caller} -> {call.callee} {call.final_response} "
-                  f"{call.duration:.3f}s {call.end_reason} lost {sum(s.lost for s in call.streams)}")  # fmt: skip
-    else:
-        print_calls(calls, json=as_json)

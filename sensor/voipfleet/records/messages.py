@@ -3,6 +3,8 @@
 All are arrays on the wire (msgpack), so the order of the fields is the format.
 """
 
+from typing import Annotated
+
 import msgspec
 
 # kinds of a row
@@ -14,9 +16,9 @@ MAX_ROWS, MAX_BATCH_BYTES, WINDOW = 500, 512 << 10, 8
 class Row(msgspec.Struct, array_like=True, frozen=True):
     """One row of an outbox: `body` is a msgpack CallRecord (CALL), empty (PROBE) or a GapRecord (GAP)."""
 
-    seq: int
-    uuid: bytes
-    revision: int
+    seq: Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
+    uuid: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+    revision: Annotated[int, msgspec.Meta(ge=0, le=(1 << 31) - 1)]
     kind: int
     body: bytes
 
