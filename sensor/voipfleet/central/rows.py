@@ -30,7 +30,7 @@ def call_row(body: bytes) -> dict:
     for side in ("caller", "callee"):
         row[f"{side}_lost"], row[f"{side}_mos"] = _direction(call, side)
     for name, value in row.items():
-        if isinstance(value, int) and not -_LIMIT <= value < _LIMIT:
+        if isinstance(value, int | float) and not -_LIMIT <= value < _LIMIT:  # neither does NaN or infinity
             raise ValueError(f"{name} is {value}, which no column holds")
     return row
 
