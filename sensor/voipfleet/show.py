@@ -1,19 +1,26 @@
 """Calls for people: one table, the same for a capture file and for the database."""
 
 import datetime
+import shutil
 import sys
 from collections.abc import Iterable
 from typing import TextIO
 
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from voipfleet.calls import record
 from voipfleet.calls.record import CallRecord, StreamRecord
 
-WIDTH = 150  # where the output is not a terminal
+FOLDED = 24  # characters: longer numbers and sites go on in the next line of their cell
+# Heading, the same in a narrow terminal, side.
+COLUMNS = (("time", "time", "left"), ("site", "site", "left"), ("caller", "caller", "left"),
+           ("callee", "callee", "left"), ("seconds", "s", "right"), ("response", "resp", "right"),
+           ("ended by", "ended by", "left"), ("codec", "codec", "left"), ("lost >", "lost>", "right"),
+           ("lost <", "lost<", "right"), ("jitter ms", "jit", "right"), ("MOS > <", "MOS > <", "right"))  # fmt: skip
 
 
 def print_calls(calls: Iterable[CallRecord], *, json: bool = False, file: TextIO | None = None) -> None:
@@ -27,16 +34,33 @@ def print_calls(calls: Iterable[CallRecord], *, json: bool = False, file: TextIO
     if not found:
         print("No calls.", file=file)
         return
-    console = Console(file=file, width=None if file.isatty() else WIDTH, highlight=False, emoji=False)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name, side in (("time", "left"), ("site", "left"), ("caller", "left"), ("callee", "left"), ("seconds", "right"),
-                       ("response", "right"), ("ended by", "left"), ("codec", "left"), ("lost >", "right"),
-                       ("lost <", "right"), ("jitter ms", "right"), ("MOS > <", "right")):  # fmt: skip
-        table.add_column(name, justify=side, no_wrap=name not in ("caller", "callee", "site"), overflow="fold")
-    for call in found:
-        table.add_row(*(Text(cell) for cell in cells(call)))
-    console.print(table)
+    # The table is as wide as it must be: a value that is cut would be a wrong value. A terminal that is too narrow for
+    # it gets the short one, and breaks its lines where even that does not fit.
+    table = _table(found, narrow=False)
+    if file.isatty() and _width(table) > shutil.get_terminal_size().columns:
+        table = _table(found, narrow=True)
+    Console(file=file, width=_width(table), highlight=False, emoji=False).print(table)
     print("> sent by the caller, < sent by the callee; lost: packets of those expected.", file=file)
+
+
+def _table(calls: list[CallRecord], *, narrow: bool) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=narrow, show_edge=False)
+    for name, short, side in COLUMNS:
+        fold = name in ("caller", "callee", "site")
+        table.add_column(short if narrow else name, justify=side, no_wrap=not fold, overflow="fold",
+                         max_width=FOLDED if fold else None)  # fmt: skip
+    for call in calls:
+        row = cells(call)
+        if narrow:
+            row[0] = row[0][5:19]  # without year and milliseconds
+            row[8], row[9] = (cell.split(" ")[0] for cell in row[8:10])
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _width(table: Table) -> int:
+    console = Console(width=10_000)
+    return Measurement.get(console, console.options, table).maximum
 
 
 def cells(call: CallRecord) -> list[str]:
