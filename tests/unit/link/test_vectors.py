@@ -5,7 +5,9 @@ import json
 from pathlib import Path
 
 import msgspec
+from nacl.bindings import crypto_aead_chacha20poly1305_ietf_encrypt
 from voipfleet.link import frames, types
+from voipfleet.link.noise import Handshake
 from voipfleet.records.messages import Ack, Batch, Status, Welcome
 
 FOLDER = Path(__file__).parent / "vectors"
@@ -46,3 +48,30 @@ def test_messages_are_encoded_as_recorded():
         recorded = bytes.fromhex(LINK["messages"][name])
         assert msgspec.msgpack.encode(body) == recorded
         assert msgspec.msgpack.decode(recorded, type=TYPES[name]) == body
+
+
+def test_the_public_vector_of_the_noise_pattern():
+    vector = json.loads((FOLDER / "noise_xxpsk3.json").read_text())
+    assert vector["protocol_name"] == "Noise_XXpsk3_25519_ChaChaPoly_BLAKE2b"
+
+    def side(name):
+        static, ephemeral, prologue = (bytes.fromhex(vector[f"{name}_{what}"]) for what in
+                                       ("static", "ephemeral", "prologue"))  # fmt: skip
+        psk = bytes.fromhex(vector[f"{name}_psks"][0])
+        return Handshake(initiator=name == "init", static=static, prologue=prologue, psk=psk, ephemeral=ephemeral)
+
+    writer, reader = side("init"), side("resp")
+    for message in vector["messages"][:3]:
+        payload, ciphertext = bytes.fromhex(message["payload"]), bytes.fromhex(message["ciphertext"])
+        assert writer.write(payload) == ciphertext
+        assert reader.read(ciphertext) == payload
+        writer, reader = reader, writer
+    assert writer.split() == reader.split()
+    assert writer.hash.hex() == reader.hash.hex() == vector["handshake_hash"]
+    # The transport keys: the vector's next messages are Noise's own, one nonce each, the responder first.
+    to_responder, to_initiator = writer.split()
+    for number, message in enumerate(vector["messages"][3:]):
+        key = to_responder if number % 2 else to_initiator
+        nonce = bytes(4) + (number // 2).to_bytes(8, "little")
+        sealed = crypto_aead_chacha20poly1305_ietf_encrypt(bytes.fromhex(message["payload"]), b"", nonce, key)
+        assert sealed.hex() == message["ciphertext"]
