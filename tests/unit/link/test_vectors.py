@@ -67,8 +67,8 @@ def test_the_public_vector_of_the_noise_pattern():
         assert reader.read(ciphertext) == payload
         writer, reader = reader, writer
     assert writer.split() == reader.split()
-    # The vector's own `handshake_hash` is not compared: the tag of message 3 proves the hash before it, and hashing that
-    # with message 3 gives what another implementation has too (test_noise.py), not the value in the file.
+    # The vector's own `handshake_hash` is not compared: the tag of message 3 proves the hash before it, and hashing
+    # that with message 3 gives what another implementation has too (test_noise.py), not the value in the file.
     assert writer.hash == reader.hash
     # The transport keys: the vector's next messages are Noise's own, one nonce each, the responder first.
     to_responder, to_initiator = writer.split()
