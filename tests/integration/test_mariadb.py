@@ -78,6 +78,18 @@ def test_a_second_migration_has_nothing_to_do_and_check_needs_no_administrator(i
     assert f"database {instance.database}): ready, schema" in said.stdout
 
 
+def test_an_administrator_with_a_password(server, instance, tmp_path):
+    server.sql(f"CREATE USER a_{instance.database}@localhost IDENTIFIED BY 'quite-secret-7';"
+               f"GRANT ALL ON {instance.database}.* TO a_{instance.database}@localhost")  # fmt: skip
+    (tmp_path / "pw").write_text("quite-secret-7\n")
+    words = ("db", "migrate", "--user", f"a_{instance.database}", "--password-file")
+    assert "nothing to do" in instance.command(*words, str(tmp_path / "pw")).stdout
+    (tmp_path / "pw").write_text("wrong")
+    said = instance.command(*words, str(tmp_path / "pw"))
+    assert (said.returncode, "Access denied" in said.stderr, "wrong" in said.stderr) == (1, True, False)
+    assert instance.command(*words, "/nowhere").returncode == 2
+
+
 def test_what_the_daemons_user_may_not(store):
     with pytest.raises(sa.exc.OperationalError, match="command denied"), store._engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE calls")

@@ -1,6 +1,7 @@
 """`voipfleet db migrate`: bring the database to this release's schema."""
 
 import argparse
+from pathlib import Path
 
 from voipfleet import config, errors
 from voipfleet.commands import DEFAULT_CONFIG
@@ -10,6 +11,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=["migrate", "check"], help="migrate the schema, or check that all is ready")
     parser.add_argument("--config", default=DEFAULT_CONFIG, metavar="FILE", help="configuration (%(default)s)")
     parser.add_argument("--user", help="database user with the right to change tables (default: mysqluser)")
+    parser.add_argument(
+        "--password-file", metavar="FILE", type=Path, help="file with that user's password, if it has one"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -28,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"database ({place(url)}): ready, schema {migrate.head()}")
         return errors.OK
     if args.user:
-        url = url.set(username=args.user)
+        url = url.set(username=args.user, password=_password(args.password_file))
     engine = create_engine(url)
     try:
         with engine.connect() as connection:
@@ -41,3 +45,12 @@ def run(args: argparse.Namespace) -> int:
     changed = "nothing to do" if before == migrate.head() else f"from {before or 'nothing'}"
     print(f"database ({place(url)}): schema {migrate.head()}, {changed}")
     return errors.OK
+
+
+def _password(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return path.read_text("utf-8").removesuffix("\n")
+    except OSError as error:
+        raise errors.UsageError(f"{path}: cannot be read ({error.strerror}); check --password-file") from None
