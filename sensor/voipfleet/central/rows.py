@@ -1,14 +1,15 @@
 """From a message's row to a table's row: pure. A value that cannot be stored raises; the store quarantines it."""
 
 import datetime
-
-import msgspec
+import json
 
 from voipfleet.calls import record
 from voipfleet.calls.record import CallRecord
 from voipfleet.central.schema import PROMOTED, TEXT
+from voipfleet.records.messages import Row, Status
 
 _LIMIT = 1 << 63  # of a BIGINT
+_COUNTERS = 100  # of a sensor, at most: their JSON must fit into a TEXT, 64 KiB
 
 
 def clean(text: str | None) -> str:
@@ -16,23 +17,31 @@ def clean(text: str | None) -> str:
     return (text or "")[:TEXT].encode("utf-8", "replace").decode().replace("\0", "\ufffd")
 
 
-def call_row(body: bytes) -> dict:
-    """The columns of table `calls` for a msgpack CallRecord."""
-    call = record.decode(body)
+def call_row(row: Row, origin: str) -> dict:
+    """The columns of table `calls` for a row with a msgpack CallRecord, `origin` being the sensor's authenticated name.
+
+    ValueError or msgspec.DecodeError where it cannot be stored.
+    """
+    call, body = record.decode(row.body), row.body
+    if (call.uuid, call.revision) != (row.uuid, row.revision):
+        raise ValueError(f"the record says that it is {call.uuid.hex()} revision {call.revision}, which its row is not")
+    if not call.sensor:
+        call.sensor = origin
+        body = record.encode(call)
     day = datetime.datetime.fromtimestamp(call.setup_time // 1_000_000_000, datetime.UTC).date()
-    row = {
+    columns = {
         "uuid": call.uuid, "day": day, "revision": call.revision, "setup_time": call.setup_time,
         "answer_time": call.answer_time, "end_time": call.end_time, "duration": call.duration,
         "connect_duration": call.connect_duration, "final_response": call.final_response,
         "one_way": int(call.one_way), "partial": int(call.partial), "body": body,
     }  # fmt: skip
-    row.update({name: clean(getattr(call, name)) for name in PROMOTED})
+    columns.update({name: clean(getattr(call, name)) for name in PROMOTED})
     for side in ("caller", "callee"):
-        row[f"{side}_lost"], row[f"{side}_mos"] = _direction(call, side)
-    for name, value in row.items():
+        columns[f"{side}_lost"], columns[f"{side}_mos"] = _direction(call, side)
+    for name, value in columns.items():
         if isinstance(value, int | float) and not -_LIMIT <= value < _LIMIT:  # neither does NaN or infinity
             raise ValueError(f"{name} is {value}, which no column holds")
-    return row
+    return columns
 
 
 def _direction(call: CallRecord, side: str) -> tuple[int | None, float | None]:
@@ -43,9 +52,15 @@ def _direction(call: CallRecord, side: str) -> tuple[int | None, float | None]:
     return sum(stream.lost for stream in streams), min(mos) if mos else None
 
 
-def with_origin(body: bytes, name: str) -> bytes:
-    """The record with the sensor's authenticated name where it has none of its own."""
-    call = record.decode(body)
-    if call.sensor:
-        return body
-    return record.encode(msgspec.structs.replace(call, sensor=name))
+def status_row(status: Status) -> dict:
+    """The columns of table `sensors` that a sensor's status fills; what is beyond a column is cut to it."""
+    counters = {clean(name)[:64]: _within(value, 63) for name, value in list(status.counters.items())[:_COUNTERS]}
+    return {
+        "site": clean(status.site), "version": clean(status.version)[:64], "mode": clean(status.mode),
+        "sensor_id": _within(status.sensor_id, 31), "started": _within(status.started, 63),
+        "counters": json.dumps(counters, ensure_ascii=False),
+    }  # fmt: skip
+
+
+def _within(value: int, bits: int) -> int:
+    return max(0, min(value, (1 << bits) - 1))

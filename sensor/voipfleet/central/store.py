@@ -4,7 +4,6 @@ Rows and the link's cursor are written in one transaction, so what was acknowled
 """
 
 import contextlib
-import json
 import logging
 import random
 import time
@@ -104,11 +103,7 @@ class Store:
         """Keep what a sensor says of itself."""
         values = {"name": rows.clean(peer.name), "address": peer.address, "last_seen": time.time_ns()}
         if status:
-            values |= {
-                "site": rows.clean(status.site), "version": rows.clean(status.version)[:64],
-                "mode": rows.clean(status.mode), "sensor_id": status.sensor_id, "started": status.started,
-                "counters": json.dumps(status.counters),
-            }  # fmt: skip
+            values |= rows.status_row(status)
         with self._guard(), self._engine.begin() as connection:
             self._register(connection, peer.sensor_uuid)
             table = schema.sensors
@@ -121,8 +116,10 @@ class Store:
         table = schema.calls
         query = sa.select(table.c.body).where(table.c.setup_time >= since)
         if number:
+            number = rows.clean(number)
             query = query.where(sa.or_(table.c.caller == number, table.c.callee == number))
         if site:
+            site = rows.clean(site)
             query = query.where(sa.or_(table.c.site == site, table.c.sensor == site))
         if call_id:
             query = query.where(table.c.call_id == rows.clean(call_id))
@@ -159,7 +156,7 @@ class Store:
         for row in fresh:
             try:
                 if row.kind == CALL:
-                    found.append((row, rows.call_row(rows.with_origin(row.body, peer.name))))
+                    found.append((row, rows.call_row(row, peer.name)))
                 elif row.kind == PROBE:
                     self._probe(connection, peer)
                 elif row.kind == GAP:
@@ -168,7 +165,16 @@ class Store:
                     raise ValueError(f"rows of kind {row.kind} are not known to this release")
             except (ValueError, msgspec.MsgspecError, OverflowError) as error:
                 self._quarantine(connection, peer, row, error)
+        self._keep_days(connection, [values for _, values in found])
         self._insert_calls(connection, peer, found)
+
+    def _keep_days(self, connection: sa.Connection, found: list[dict]) -> None:
+        """A call stays under the day that it was first stored under: another one would make a second row of it."""
+        table = schema.calls
+        query = sa.select(table.c.uuid, table.c.day).where(table.c.uuid.in_([values["uuid"] for values in found]))
+        days = dict(connection.execute(query).all()) if found else {}
+        for values in found:
+            values["day"] = days.setdefault(values["uuid"], values["day"])
 
     def _insert_calls(self, connection: sa.Connection, peer: Peer, found: list[tuple[Row, dict]]) -> None:
         """All at once; where the database refuses, halves, until the one row that it refuses is alone."""

@@ -36,8 +36,8 @@ class GapRecord(msgspec.Struct, array_like=True, frozen=True):
 class Batch(msgspec.Struct, array_like=True, frozen=True):
     """Rows in ascending order of `seq`, from the outbox whose life is named by `epoch` (16 random bytes)."""
 
-    epoch: bytes
-    rows: list[Row]
+    epoch: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+    rows: Annotated[list[Row], msgspec.Meta(max_length=MAX_ROWS)]
 
 
 class Ack(msgspec.Struct, array_like=True, frozen=True):
