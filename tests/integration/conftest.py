@@ -4,6 +4,7 @@ import os
 import shutil
 
 import pytest
+from support import mariadb
 from support.netns import veth_namespace
 
 
@@ -14,3 +15,10 @@ def namespace():
         pytest.skip("needs root and iproute2")
     with veth_namespace() as name:
         yield name
+
+
+@pytest.fixture(scope="session")
+def mariadb_server():
+    """A MariaDB server of this run's own."""
+    with mariadb.server() as made:
+        yield made

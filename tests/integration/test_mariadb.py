@@ -7,22 +7,13 @@ import threading
 import msgspec
 import pytest
 import sqlalchemy as sa
-from support import mariadb
 from support.daemon import Daemon
-from voipfleet.calls import record
-from voipfleet.calls.record import CallRecord, StreamRecord
+from support.records import EPOCH, call, count, row
 from voipfleet.central import schema
 from voipfleet.central.store import Peer, Store, StoreUnavailable
 from voipfleet.records.messages import CALL, GAP, PROBE, Batch, GapRecord, Row
 
-EPOCH = b"e" * 16
 _names = (f"v{number}" for number in itertools.count())
-
-
-@pytest.fixture(scope="module")
-def server():
-    with mariadb.server() as made:
-        yield made
 
 
 @pytest.fixture
@@ -31,11 +22,11 @@ def peer():
 
 
 @pytest.fixture
-def instance(server, tmp_path):
+def instance(mariadb_server, tmp_path):
     """A configuration whose database is ready."""
     name = next(_names)
-    server.database(name)
-    made = Daemon(tmp_path, server_bind="127.0.0.1", mysqlhost=server.socket, mysqldb=name, mysqluser=name)
+    mariadb_server.database(name)
+    made = Daemon(tmp_path, server_bind="127.0.0.1", mysqlhost=mariadb_server.socket, mysqldb=name, mysqluser=name)
     said = made.command("db", "migrate", "--user", "root")
     assert said.returncode == 0, said.stderr
     assert "from nothing" in said.stdout
@@ -44,31 +35,16 @@ def instance(server, tmp_path):
 
 
 @pytest.fixture
-def store(server, instance):
-    made = open_store(server, instance.database)
+def store(mariadb_server, instance):
+    made = open_store(mariadb_server, instance.database)
     made.prepare()
     yield made
     made.close()
 
 
-def open_store(server, name: str) -> Store:
+def open_store(mariadb_server, name: str) -> Store:
     return Store(sa.URL.create("mysql+pymysql", username=name, database=name,
-                               query={"charset": "utf8mb4", "unix_socket": str(server.socket)}))  # fmt: skip
-
-
-def call(uuid=None, revision=1, **more) -> CallRecord:
-    stream = StreamRecord(direction="caller", src="a:1", dst="b:2", ssrc=1, lost=3, expected=9, mos=4.2)
-    fields = {"call_id": "x@y", "setup_time": 1_700_000_000_000_000_000, "caller": "100", "streams": [stream]} | more
-    return CallRecord(uuid=uuid or os.urandom(16), revision=revision, **fields)
-
-
-def row(seq, found) -> Row:
-    return Row(seq, found.uuid, found.revision, CALL, record.encode(found))
-
-
-def count(store, table: sa.Table) -> int:
-    with store._engine.connect() as connection:
-        return connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+                               query={"charset": "utf8mb4", "unix_socket": str(mariadb_server.socket)}))  # fmt: skip
 
 
 def test_a_second_migration_has_nothing_to_do_and_check_needs_no_administrator(instance):
@@ -78,8 +54,8 @@ def test_a_second_migration_has_nothing_to_do_and_check_needs_no_administrator(i
     assert f"database {instance.database}): ready, schema" in said.stdout
 
 
-def test_an_administrator_with_a_password(server, instance, tmp_path):
-    server.sql(f"CREATE USER a_{instance.database}@localhost IDENTIFIED BY 'quite-secret-7';"
+def test_an_administrator_with_a_password(mariadb_server, instance, tmp_path):
+    mariadb_server.sql(f"CREATE USER a_{instance.database}@localhost IDENTIFIED BY 'quite-secret-7';"
                f"GRANT ALL ON {instance.database}.* TO a_{instance.database}@localhost")  # fmt: skip
     (tmp_path / "pw").write_text("quite-secret-7\n")
     words = ("db", "migrate", "--user", f"a_{instance.database}", "--password-file")
@@ -124,11 +100,11 @@ def test_rows_that_no_column_holds_are_put_aside_and_block_nobody(store, peer):
     assert count(store, schema.calls) == 2
 
 
-def test_a_deadlock_is_tried_again(server, store, peer):
+def test_a_deadlock_is_tried_again(mariadb_server, store, peer):
     """Another transaction holds the row that the batch ends with and wants the one that it begins with."""
     first, last = call(), call()
     store.ingest(peer, Batch(EPOCH, [row(1, first), row(2, last)]))
-    other = open_store(server, store._engine.url.database)
+    other = open_store(mariadb_server, store._engine.url.database)
     ready, go, survived = threading.Event(), threading.Event(), []
 
     def hold():
@@ -149,15 +125,15 @@ def test_a_deadlock_is_tried_again(server, store, peer):
     assert store.ingest(peer, Batch(EPOCH, newer)).through_seq == 4
     holding.join(10)
     other.close()
-    assert "LATEST DETECTED DEADLOCK" in server.sql("SHOW ENGINE INNODB STATUS")
+    assert "LATEST DETECTED DEADLOCK" in mariadb_server.sql("SHOW ENGINE INNODB STATUS")
     assert survived == [True]  # so it was the store that had to try again
     assert [found.callee for found in store.calls()] == ["new", "new"]
     assert count(store, schema.quarantine) == 0
 
 
-def test_two_connections_of_one_sensor_take_turns(server, store, peer):
+def test_two_connections_of_one_sensor_take_turns(mariadb_server, store, peer):
     """Two centrals over one database are given the same rows at once: each row once, one cursor."""
-    other = open_store(server, store._engine.url.database)
+    other = open_store(mariadb_server, store._engine.url.database)
     rows = [row(seq, call()) for seq in range(1, 401)]
     acks = {}
 
@@ -176,20 +152,20 @@ def test_two_connections_of_one_sensor_take_turns(server, store, peer):
     assert store.cursor(peer.sensor_uuid)[1] == 400
 
 
-def test_a_server_that_dies_loses_nothing_that_was_acknowledged(server, store, peer):
+def test_a_server_that_dies_loses_nothing_that_was_acknowledged(mariadb_server, store, peer):
     store.ingest(peer, Batch(EPOCH, [row(seq, call()) for seq in range(1, 51)]))
     before = count(store, schema.calls)
-    server.kill()
+    mariadb_server.kill()
     try:
         with pytest.raises(StoreUnavailable, match="check that it runs and that this user may use it"):
             store.ingest(peer, Batch(EPOCH, [row(51, call())]))
     finally:
-        server.start()
+        mariadb_server.start()
     assert count(store, schema.calls) == before
     assert store.ingest(peer, Batch(EPOCH, [row(51, call())])).through_seq == 51
 
 
-def test_sentences(server, instance, tmp_path):
+def test_sentences(mariadb_server, instance, tmp_path):
     config = instance.config.read_text()
     for change, sentence in (
         (("/s\n", "/nobody-listens\n"), "check that it runs and that this user may use it"),
@@ -203,7 +179,7 @@ def test_sentences(server, instance, tmp_path):
             assert sentence in said.stderr
             assert len(said.stderr.splitlines()) == 1
     name = next(_names)
-    server.database(name)
+    mariadb_server.database(name)
     instance.config.write_text(config.replace(instance.database, name))
     said = instance.command("db", "check")
     assert said.returncode == 1

@@ -5,25 +5,14 @@ import os
 import msgspec
 import pytest
 import sqlalchemy as sa
+from support.records import DAY, EPOCH, NOON, call, count, row
 from voipfleet.calls import record
-from voipfleet.calls.record import CallRecord, StreamRecord
+from voipfleet.calls.record import StreamRecord
 from voipfleet.central import schema
 from voipfleet.central.store import Peer, Store
 from voipfleet.records.messages import CALL, GAP, Batch, GapRecord, Row, Status
 
 PEER = Peer(sensor_uuid=b"s" * 16, name="branch1", key="ab", address="127.0.0.1")
-EPOCH = b"e" * 16
-NOON = 1_700_000_000_000_000_000  # 2023-11-14, UTC
-DAY = 86_400 * 1_000_000_000
-
-
-def call(uuid=None, revision=1, **more):
-    fields = {"call_id": "x@y", "setup_time": NOON} | more
-    return CallRecord(uuid=uuid or os.urandom(16), revision=revision, **fields)
-
-
-def row(seq, found):
-    return Row(seq, found.uuid, found.revision, CALL, record.encode(found))
 
 
 @pytest.fixture
@@ -32,11 +21,6 @@ def store(tmp_path):
     made.prepare()
     yield made
     made.close()
-
-
-def count(store, table):
-    with store._engine.connect() as connection:
-        return connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
 
 
 @pytest.mark.parametrize(

@@ -5,24 +5,12 @@ import os
 import msgspec
 import pytest
 import sqlalchemy as sa
-from voipfleet.calls import record
-from voipfleet.calls.record import CallRecord, StreamRecord
+from support.records import EPOCH, call, count, row
 from voipfleet.central import schema
 from voipfleet.central.store import Peer, Store, StoreUnavailable
 from voipfleet.records.messages import CALL, GAP, PROBE, Batch, GapRecord, Row, Status
 
 PEER = Peer(sensor_uuid=b"s" * 16, name="branch1", key="ab", address="127.0.0.1")
-EPOCH = b"e" * 16
-
-
-def call(uuid=None, revision=1, **more):
-    stream = StreamRecord(direction="caller", src="a:1", dst="b:2", ssrc=1, lost=3, expected=9, mos=4.2)
-    fields = {"call_id": "x@y", "setup_time": 1_700_000_000_000_000_000, "caller": "100", "streams": [stream]} | more
-    return CallRecord(uuid=uuid or os.urandom(16), revision=revision, **fields)
-
-
-def row(seq, found):
-    return Row(seq, found.uuid, found.revision, CALL, record.encode(found))
 
 
 @pytest.fixture
@@ -31,11 +19,6 @@ def store(tmp_path):
     made.prepare()
     yield made
     made.close()
-
-
-def count(store, table):
-    with store._engine.connect() as connection:
-        return connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
 
 
 def test_a_batch_is_stored_once_however_often_it_comes(store):
