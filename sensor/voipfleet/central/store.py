@@ -22,8 +22,10 @@ from voipfleet.records.messages import CALL, GAP, PROBE, Ack, Batch, GapRecord, 
 
 log = logging.getLogger("voipfleet.central")
 _LOST = {2002, 2003, 2006, 2013, 2055, 1040, 1053, 1290, 1836}  # the server is away, full, stopping or read-only
-# Lock timeout, deadlock (and Galera's certification failure), and a savepoint that a deadlock took away: try again.
-_CONFLICT = {1205, 1213, 1305}
+# Lock timeout, deadlock (and Galera's certification failure), a row that changed since the snapshot, and a savepoint
+# that one of them took away: try again.
+_CONFLICT = {1020, 1205, 1213, 1305}
+_OF_THE_ROW = ("22", "23", "45")  # classes of SQLSTATE: data, constraint, a trigger's refusal
 _TRIES = 5
 
 
@@ -275,6 +277,8 @@ def _raise_unless_of_the_row(error: Exception) -> None:
     if isinstance(error, DBAPIError):
         if error.connection_invalidated or _code(error) in _LOST | _CONFLICT:
             raise error
+        if (getattr(error.orig, "sqlstate", None) or "").startswith(_OF_THE_ROW):
+            return
         if isinstance(error, sa.exc.OperationalError | sa.exc.ProgrammingError):
             raise error
     elif isinstance(error, SQLAlchemyError) and not isinstance(error, sa.exc.StatementError):
