@@ -50,5 +50,10 @@ def main(argv: list[str] | None = None) -> int:
         # `voipfleet read x | head`: the reader has left. Keep the interpreter from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return errors.FAILURE
+    except OSError as error:
+        # Files and sockets have sentences of their own where they are used; this is for what nobody thought of.
+        name = f"{error.filename}: " if error.filename else ""
+        print(f"{name}{error.strerror or error}; check that it is there and that this user may use it", file=sys.stderr)
+        return errors.FAILURE
     except KeyboardInterrupt:
         return 130

@@ -44,11 +44,16 @@ class EngineProcess:
         """Returns when every interface is being captured; raises EngineFailed with the engine's sentence."""
         ours, theirs = socket.socketpair()
         with theirs:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "voipfleet.engine", str(theirs.fileno()), self._config_path,
-                pass_fds=(theirs.fileno(),), stdin=asyncio.subprocess.DEVNULL,
-                env={name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"},
-            )  # fmt: skip
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    sys.executable, "-m", "voipfleet.engine", str(theirs.fileno()), self._config_path,
+                    pass_fds=(theirs.fileno(),), stdin=asyncio.subprocess.DEVNULL,
+                    env={name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"},
+                )  # fmt: skip
+            except OSError as error:
+                ours.close()
+                raise EngineFailed(f"the capture process cannot be started: {sys.executable}: {error.strerror};"
+                                   " check that this user may run it", 1) from None  # fmt: skip
         # The writer is kept although nothing is written: when it is collected, the connection closes.
         reader, self._writer = await asyncio.open_connection(sock=ours)
         self._ready = asyncio.get_running_loop().create_future()

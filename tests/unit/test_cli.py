@@ -26,3 +26,15 @@ def test_every_command_has_help(name, capsys):
         build_parser(name).parse_args([name, "--help"])
     assert end.value.code == 0
     assert "usage: voipfleet " + name in capsys.readouterr().out
+
+
+def test_a_file_that_nobody_thought_of_is_a_sentence(monkeypatch, capsys):
+    def fail(args):
+        raise PermissionError(13, "Permission denied", "/some/where")
+
+    monkeypatch.setattr("voipfleet.commands.keygen.run", fail)
+    assert main(["keygen"]) == 1
+    assert (
+        capsys.readouterr().err
+        == "/some/where: Permission denied; check that it is there and that this user may use it\n"
+    )
