@@ -1,4 +1,4 @@
-"""The store on a real MariaDB, second part: transactions, keys, conflicts of newer servers, reading back, migrations."""
+"""The store on a real MariaDB, second part: transactions, keys, conflicts, reading back, migrations."""
 
 import itertools
 import os
@@ -31,7 +31,7 @@ def database(mariadb_server):
 @pytest.fixture
 def store(mariadb_server, database):
     administrator = sa.create_engine(url(mariadb_server, database, "root"))
-    migrate.upgrade(administrator)
+    migrate.upgrade(administrator, "here")
     administrator.dispose()
     made = Store(url(mariadb_server, database, database))
     made.prepare()
@@ -46,8 +46,8 @@ def url(server, database: str, user: str) -> sa.URL:
 
 def test_rows_and_cursor_are_committed_together_or_not_at_all(mariadb_server, database, store, peer):
     store.ingest(peer, Batch(EPOCH, [row(1, call())]))
-    mariadb_server.sql(f"USE {database}; CREATE TRIGGER full BEFORE UPDATE ON link_cursor FOR EACH ROW"
-                       " SIGNAL SQLSTATE '58030' SET MESSAGE_TEXT = 'no space left';")  # fmt: skip
+    trigger = "BEFORE UPDATE ON link_cursor FOR EACH ROW SIGNAL SQLSTATE '58030' SET MESSAGE_TEXT = 'no space left'"
+    mariadb_server.sql(f"CREATE TRIGGER full {trigger}", database)
     batch = Batch(EPOCH, [row(2, call()), row(3, call())])
     with pytest.raises(StoreUnavailable, match="no space left"):
         store.ingest(peer, batch)
@@ -178,3 +178,17 @@ def test_a_migration_that_was_cut_short_is_finished_by_the_next(mariadb_server, 
     said = made.command("db", "migrate", "--user", "root")
     assert (said.returncode, said.stderr) == (0, "")
     assert made.command("db", "check").returncode == 0
+
+
+def test_a_server_that_no_longer_answers_is_not_waited_for_for_ever(mariadb_server, database, peer, store, monkeypatch):
+    monkeypatch.setattr("voipfleet.central.store.TIMEOUT", 1)
+    impatient = Store(url(mariadb_server, database, database))
+    impatient.ingest(peer, Batch(EPOCH, [row(1, call())]))
+    mariadb_server.pause()
+    try:
+        with pytest.raises(StoreUnavailable):
+            impatient.ingest(peer, Batch(EPOCH, [row(2, call())]))
+    finally:
+        mariadb_server.resume()
+    assert impatient.ingest(peer, Batch(EPOCH, [row(2, call())])).through_seq == 2
+    impatient.close()

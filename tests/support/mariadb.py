@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -49,8 +50,15 @@ class MariaDB:
             self._process.wait()
             self._process = None
 
-    def sql(self, statements: str) -> str:
-        done = subprocess.run(self._client, input=statements, capture_output=True, text=True, check=False)
+    def pause(self) -> None:
+        """It holds its connections and answers nothing."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+    def sql(self, statements: str, database: str = "") -> str:
+        done = subprocess.run([*self._client, database], input=statements, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

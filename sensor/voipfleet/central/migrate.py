@@ -8,6 +8,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
+from voipfleet.central.faults import StoreUnavailable
+
 
 def _config() -> Config:
     config = Config()
@@ -26,9 +28,26 @@ def current(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
-def upgrade(engine: Engine) -> None:
-    """Run what is missing; nothing where the schema is up to date."""
+def check(connection: Connection, place: str) -> None:
+    """StoreUnavailable, with the way out, where the schema is not this release's."""
+    found, needed = current(connection), head()
+    if found == needed:
+        return
+    is_at = f"database ({place}): schema is at {found or 'nothing'}"
+    if found and found not in _known():
+        raise StoreUnavailable(f"{is_at}, newer than this release, which knows {needed}; install the newer release")
+    raise StoreUnavailable(f"{is_at}, this release needs {needed}; run `voipfleet db migrate`")
+
+
+def upgrade(engine: Engine, place: str) -> None:
+    """Run what is missing; nothing where the schema is up to date. StoreUnavailable where it is newer than that."""
     config = _config()
     with engine.begin() as connection:
+        if (found := current(connection)) and found not in _known():
+            check(connection, place)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def _known() -> set[str]:
+    return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}

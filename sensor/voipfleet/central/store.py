@@ -15,22 +15,14 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from voipfleet.calls import record
 from voipfleet.calls.record import CallRecord
-from voipfleet.central import migrate, rows, schema
+from voipfleet.central import faults, migrate, rows, schema
+from voipfleet.central.faults import StoreUnavailable
 from voipfleet.central.url import place
-from voipfleet.errors import VoipfleetError
 from voipfleet.records.messages import CALL, GAP, PROBE, Ack, Batch, GapRecord, Row, Status
 
 log = logging.getLogger("voipfleet.central")
-_LOST = {2002, 2003, 2006, 2013, 2055, 1040, 1053, 1290, 1836}  # the server is away, full, stopping or read-only
-# Lock timeout, deadlock (and Galera's certification failure), a row that changed since the snapshot, and a savepoint
-# that one of them took away: try again.
-_CONFLICT = {1020, 1205, 1213, 1305}
-_OF_THE_ROW = ("22", "23", "45")  # classes of SQLSTATE: data, constraint, a trigger's refusal
 _TRIES = 5
-
-
-class StoreUnavailable(VoipfleetError):
-    """The database does not answer, or is not ready; nothing was acknowledged."""
+TIMEOUT = 60  # seconds for one answer of the server; without it, a server that vanished would be waited for for ever
 
 
 class Peer(msgspec.Struct, frozen=True):
@@ -48,22 +40,20 @@ class Store:
     def __init__(self, url: sa.URL):
         self._place = place(url)
         self._sqlite = url.get_backend_name() == "sqlite"
-        self._engine = sa.create_engine(url, pool_pre_ping=not self._sqlite)
+        limits = {} if self._sqlite else {"read_timeout": TIMEOUT, "write_timeout": TIMEOUT}
+        self._engine = sa.create_engine(url, pool_pre_ping=not self._sqlite, connect_args=limits)
         self.store_uuid = b""
         if self._sqlite:
             sa.event.listen(self._engine, "connect", _sqlite_pragmas)
-            sa.event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+            sa.event.listen(self._engine, "begin", _sqlite_begin)
 
-    def prepare(self) -> None:
-        """Check (SQLite: make) the schema and the server's settings."""
+    def prepare(self, *, make: bool = True) -> None:
+        """Check the schema and the server's settings; `make`: where it is SQLite, bring the schema up to date first."""
         with self._guard():
-            if self._sqlite:
-                migrate.upgrade(self._engine)
-            with self._engine.connect() as connection:
-                found, needed = migrate.current(connection), migrate.head()
-                if found != needed:
-                    raise StoreUnavailable(f"database ({self._place}): schema is at {found or 'nothing'}, this release"
-                                           f" needs {needed}; run `voipfleet db migrate`")  # fmt: skip
+            if self._sqlite and make:
+                migrate.upgrade(self._engine, self._place)
+            with self._read() as connection:
+                migrate.check(connection, self._place)
                 if not self._sqlite:
                     self._check_server(connection)
                 query = sa.select(schema.meta.c.value).where(schema.meta.c.name == "store_uuid")
@@ -73,7 +63,7 @@ class Store:
         """(epoch, last sequence number, uuid at it) of a sensor; (b"", 0, b"") for one never seen."""
         table = schema.link_cursor
         query = sa.select(table.c.epoch, table.c.last_seq, table.c.last_uuid).where(table.c.sensor_uuid == sensor_uuid)
-        with self._guard(), self._engine.connect() as connection:
+        with self._guard(), self._read() as connection:
             found = connection.execute(query).one_or_none()
         return tuple(found) if found else (b"", 0, b"")
 
@@ -85,7 +75,7 @@ class Store:
                     with self._engine.begin() as connection:
                         return self._ingest(connection, peer, batch)
                 except DBAPIError as error:
-                    if _code(error) not in _CONFLICT or attempt == _TRIES - 1:
+                    if not faults.is_conflict(error) or attempt == _TRIES - 1:
                         raise
                     time.sleep(random.uniform(0, 0.1 * 2**attempt))
         raise AssertionError("unreachable")
@@ -126,7 +116,8 @@ class Store:
         if call_id:
             query = query.where(table.c.call_id == rows.clean(call_id))
         query = query.order_by(table.c.setup_time.desc(), table.c.uuid)
-        with self._guard(), self._engine.connect() as connection:
+        with self._guard(), self._read() as connection:
+            migrate.check(connection, self._place)
             bodies = connection.execute(query.limit(limit) if limit else query).scalars().all()
         return [record.decode(body) for body in reversed(bodies)]
 
@@ -186,7 +177,7 @@ class Store:
             with connection.begin_nested():
                 connection.execute(self._upsert(schema.calls, "revision"), [values for _, values in found])
         except (SQLAlchemyError, OverflowError) as error:
-            _raise_unless_of_the_row(error)
+            faults.raise_unless_of_the_row(error)
             if len(found) == 1:
                 self._quarantine(connection, peer, found[0][0], error)
                 return
@@ -210,7 +201,7 @@ class Store:
             with connection.begin_nested():
                 connection.execute(self._upsert(schema.gaps, None), values | {"reason": rows.clean(gap.reason)})
         except (SQLAlchemyError, OverflowError) as error:
-            _raise_unless_of_the_row(error)
+            faults.raise_unless_of_the_row(error)
             self._quarantine(connection, peer, row, error)
 
     def _probe(self, connection: sa.Connection, peer: Peer) -> None:
@@ -259,6 +250,9 @@ class Store:
             log.warning("database: innodb_flush_log_at_trx_commit is %d; acknowledged records can be lost with power",
                         flush)  # fmt: skip
 
+    def _read(self) -> sa.Connection:
+        return self._engine.connect().execution_options(reading=True)
+
     @contextlib.contextmanager
     def _guard(self):
         try:
@@ -266,29 +260,13 @@ class Store:
         except StoreUnavailable:
             raise
         except SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or error
-            why = cause.args[1] if len(cause.args) > 1 else str(cause)
-            raise StoreUnavailable(f"database ({self._place}): {why}; check that it runs and that this user may use it"
-                                   ) from None  # fmt: skip
+            raise StoreUnavailable(faults.sentence(self._place, error)) from None
 
 
-def _raise_unless_of_the_row(error: Exception) -> None:
-    """Raise what is the database's fault, or a conflict; return for a row that it will never take."""
-    if isinstance(error, DBAPIError):
-        if error.connection_invalidated or _code(error) in _LOST | _CONFLICT:
-            raise error
-        if (getattr(error.orig, "sqlstate", None) or "").startswith(_OF_THE_ROW):
-            return
-        if isinstance(error, sa.exc.OperationalError | sa.exc.ProgrammingError):
-            raise error
-    elif isinstance(error, SQLAlchemyError) and not isinstance(error, sa.exc.StatementError):
-        raise error
-
-
-def _code(error: DBAPIError) -> int:
-    """The server's error number; 0 where there is none."""
-    args = getattr(error.orig, "args", ())
-    return args[0] if args and isinstance(args[0], int) else 0
+def _sqlite_begin(connection: sa.Connection) -> None:
+    # Who will write says so at once: a lock that a reader must first turn into a writer's can fail.
+    reading = connection.get_execution_options().get("reading")
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
 def _sqlite_pragmas(connection, _) -> None:

@@ -24,15 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     settings = config.load(args.config)
-    if settings.server_destination:
-        raise errors.VoipfleetError(f"this instance sends its records to {settings.server_destination[0]}; ask there")
     from voipfleet import show
     from voipfleet.central.store import Store
-    from voipfleet.central.url import become_its_user, database_url
+    from voipfleet.central.url import to_ask
 
-    url = database_url(settings)
-    become_its_user(url)
-    store = Store(url)
+    store = Store(to_ask(settings))
     try:
         found = store.calls(
             since=args.since, limit=args.limit, number=args.number, site=args.site, call_id=args.call_id

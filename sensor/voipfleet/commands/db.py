@@ -21,27 +21,31 @@ def run(args: argparse.Namespace) -> int:
     from sqlalchemy import create_engine
     from sqlalchemy.exc import SQLAlchemyError
 
-    from voipfleet.central import migrate
+    from voipfleet.central import faults, migrate
     from voipfleet.central.store import Store
-    from voipfleet.central.url import become_its_user, database_url, place
+    from voipfleet.central.url import database_url, place, to_ask
 
-    url = database_url(settings)
     if args.action == "check":
-        become_its_user(url)
-        Store(url).prepare()
+        url = to_ask(settings)
+        store = Store(url)
+        try:
+            store.prepare(make=False)
+        finally:
+            store.close()
         print(f"database ({place(url)}): ready, schema {migrate.head()}")
         return errors.OK
+    url = database_url(settings)
     if args.user:
         url = url.set(username=args.user, password=_password(args.password_file))
     engine = create_engine(url)
     try:
         with engine.connect() as connection:
             before = migrate.current(connection)
-        migrate.upgrade(engine)
+        migrate.upgrade(engine, place(url))
     except SQLAlchemyError as error:
-        why = getattr(error, "orig", None) or error
-        raise errors.VoipfleetError(f"database ({place(url)}): {why}; check that it runs and that this user may change"
-                                    " its tables") from None  # fmt: skip
+        raise errors.VoipfleetError(faults.sentence(place(url), error)) from None
+    finally:
+        engine.dispose()
     changed = "nothing to do" if before == migrate.head() else f"from {before or 'nothing'}"
     print(f"database ({place(url)}): schema {migrate.head()}, {changed}")
     return errors.OK
