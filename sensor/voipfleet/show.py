@@ -16,11 +16,13 @@ from voipfleet.calls import record
 from voipfleet.calls.record import CallRecord, StreamRecord
 
 FOLDED = 24  # characters: longer numbers and sites go on in the next line of their cell
-# Heading, the same in a narrow terminal, side.
-COLUMNS = (("time", "time", "left"), ("site", "site", "left"), ("caller", "caller", "left"),
-           ("callee", "callee", "left"), ("seconds", "s", "right"), ("response", "resp", "right"),
-           ("ended by", "ended by", "left"), ("codec", "codec", "left"), ("lost >", "lost>", "right"),
-           ("lost <", "lost<", "right"), ("jitter ms", "jit", "right"), ("MOS > <", "MOS > <", "right"))  # fmt: skip
+LONGEST = 4 * FOLDED  # characters of a text, the rest being in the JSON: a number of 60 kB must not fill the screen
+NARROWEST = 80  # columns of a terminal; the table needs them
+WIDE = ("time", "site", "caller", "callee", "seconds", "response", "ended by", "codec", "lost >", "lost <", "jitter ms",
+        "MOS > <")  # fmt: skip
+NARROW = ("time", "site", "caller", "callee", "s", "SIP", "by", "codec", "loss%", "jit", "MOS > <")
+_RIGHT = {"seconds", "s", "response", "SIP", "lost >", "lost <", "loss%", "jitter ms", "jit", "MOS > <"}
+_TEXT = {"site", "caller", "callee", "ended by", "by", "codec"}  # may be folded; a figure never is
 
 
 def print_calls(calls: Iterable[CallRecord], *, json: bool = False, file: TextIO | None = None) -> None:
@@ -34,26 +36,33 @@ def print_calls(calls: Iterable[CallRecord], *, json: bool = False, file: TextIO
     if not found:
         print("No calls.", file=file)
         return
-    # The table is as wide as it must be: a value that is cut would be a wrong value. A terminal that is too narrow for
-    # it gets the short one, and breaks its lines where even that does not fit.
-    table = _table(found, narrow=False)
-    if file.isatty() and _width(table) > shutil.get_terminal_size().columns:
-        table = _table(found, narrow=True)
-    Console(file=file, width=_width(table), highlight=False, emoji=False).print(table)
-    print("> sent by the caller, < sent by the callee; lost: packets of those expected.", file=file)
+    # A value that is cut would be a wrong value. So a table that goes elsewhere is as wide as it must be, and one for a
+    # terminal that is too narrow has fewer figures and folds its texts within their cells.
+    table, note = _table(WIDE, map(cells, found), FOLDED), "lost: packets of those expected"
+    width = _width(table)
+    columns = shutil.get_terminal_size().columns
+    if file.isatty() and width > columns:
+        rows = list(map(narrow_cells, found))
+        note = "by: who ended it; jit: ms"
+        days = {row[0][:10] for row in rows}  # of 2026-01-31 12:00:00.000
+        shown = slice(11, 19) if len(days) == 1 else slice(5, 16)
+        rows = [[row[0][shown], *row[1:]] for row in rows]
+        note += f"; {days.pop()}" if len(days) == 1 else ""
+        table = _table(NARROW, rows, FOLDED)
+        width = min(_width(table), max(columns, NARROWEST))
+    Console(file=file, width=width, highlight=False, emoji=False).print(table)
+    print(f"> the caller's stream, < the callee's; {note}.", file=file)
 
 
-def _table(calls: list[CallRecord], *, narrow: bool) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=narrow, show_edge=False)
-    for name, short, side in COLUMNS:
-        fold = name in ("caller", "callee", "site")
-        table.add_column(short if narrow else name, justify=side, no_wrap=not fold, overflow="fold",
-                         max_width=FOLDED if fold else None)  # fmt: skip
-    for call in calls:
-        row = cells(call)
-        if narrow:
-            row[0] = row[0][5:19]  # without year and milliseconds
-            row[8], row[9] = (cell.split(" ")[0] for cell in row[8:10])
+def _table(headings: tuple[str, ...], rows: Iterable[list[str]], folded: int) -> Table:
+    narrow = headings is NARROW
+    table = Table(box=None if narrow else box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0) if narrow else (0, 1),
+                  show_edge=False, header_style="bold underline" if narrow else "bold")  # fmt: skip
+    for name in headings:
+        text = name in _TEXT
+        table.add_column(name, justify="right" if name in _RIGHT else "left", no_wrap=not text, overflow="fold",
+                         max_width=folded if text else None)  # fmt: skip
+    for row in rows:
         table.add_row(*map(Text, row))
     return table
 
@@ -65,17 +74,26 @@ def _width(table: Table) -> int:
 
 def cells(call: CallRecord) -> list[str]:
     """One row of the table, harmless to a terminal."""
-    sides = [[s for s in call.streams if s.direction == side] for side in ("caller", "callee")]
+    sides = _sides(call)
     codecs = dict.fromkeys(s.codec or "?" for s in call.streams)
     jitter = [s.jitter_mean_ms for s in call.streams]
     ended = call.hung_up_by or call.end_reason
     row = [
         local_time(call.setup_time), call.site or call.sensor or "-", call.caller or "-", call.callee or "-",
         f"{call.connect_duration:.1f}", str(call.final_response or "-"), ended + (" (partial)" if call.partial else ""),
-        ",".join(codecs) or "-", *(_loss(side) for side in sides), f"{max(jitter):.1f}" if jitter else "-",
-        " ".join(_mos(side) for side in sides) if call.streams else "-",
+        ",".join(codecs) or "-", *map(_loss, sides), f"{max(jitter):.1f}" if jitter else "-",
+        " ".join(_mos(side, 2) for side in sides) if call.streams else "-",
     ]  # fmt: skip
-    return [harmless(cell) for cell in row]
+    return [harmless(cell if len(cell) <= LONGEST else cell[: LONGEST - 3] + "...") for cell in row]
+
+
+def narrow_cells(call: CallRecord) -> list[str]:
+    """The same for a narrow terminal."""
+    row, sides = cells(call), _sides(call)
+    loss = [f"{100 * lost / expected:.1f}" if expected else "-" for lost, expected in map(_lost, sides)]
+    mos = [_mos(side, 1) for side in sides]
+    loss, mos = (" ".join(two) if call.streams else "-" for two in (loss, mos))
+    return [row[0], *row[1:8], loss, row[10], mos]
 
 
 def local_time(ns: int) -> str:
@@ -89,13 +107,21 @@ def harmless(text: str) -> str:
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
+def _sides(call: CallRecord) -> list[list[StreamRecord]]:
+    return [[s for s in call.streams if s.direction == side] for side in ("caller", "callee")]
+
+
+def _lost(streams: list[StreamRecord]) -> tuple[int, int]:
+    return sum(s.lost for s in streams), sum(s.expected for s in streams)
+
+
 def _loss(streams: list[StreamRecord]) -> str:
+    lost, expected = _lost(streams)
     if not streams:
         return "-"
-    lost, expected = sum(s.lost for s in streams), sum(s.expected for s in streams)
     return f"{lost} ({100 * lost / expected:.1f} %)" if lost and expected else str(lost)
 
 
-def _mos(streams: list[StreamRecord]) -> str:
+def _mos(streams: list[StreamRecord], digits: int) -> str:
     known = [s.mos for s in streams if s.mos is not None]
-    return f"{min(known):.2f}" if known else "-"
+    return f"{min(known):.{digits}f}" if known else "-"

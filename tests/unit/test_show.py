@@ -2,7 +2,11 @@
 
 import io
 import json
+import re
 
+import msgspec
+import pytest
+from rich.cells import cell_len
 from voipfleet.calls.record import CallRecord, StreamRecord
 from voipfleet.show import print_calls
 
@@ -54,15 +58,46 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_narrow_terminal_gets_a_short_table_and_no_value_is_cut(monkeypatch):
-    for columns, time in (("200", "2023-11-"), ("90", " ")):
-        monkeypatch.setenv("COLUMNS", columns)
-        out = Terminal()
-        print_calls([CALL], file=out)
-        row = [line for line in out.getvalue().splitlines() if line.strip()][2]
-        assert (time == "2023-11-") == ("2023-11-" in row)
-        for cell in ("Lisbon", "100", "200", "61.2", "callee", "PCMU", "5", "1.3", "3.91 4.41"):
-            assert cell in row
+def on_a_terminal(monkeypatch, columns: int, *calls: CallRecord) -> list[str]:
+    """The lines of the table, without what makes them bold."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    out = Terminal()
+    print_calls(calls, file=out)
+    return re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).splitlines()
+
+
+def test_a_wide_terminal_gets_every_figure(monkeypatch):
+    row = on_a_terminal(monkeypatch, 200, CALL)[2]
+    assert row.startswith("2023-11-1")
+    for cell in ("Lisbon", "100", "200", "61.2", "callee", "PCMU", "5 (2.5 %)", "1.3", "3.91 4.41"):
+        assert cell in row
+
+
+@pytest.mark.parametrize("columns", [40, 80, 100])
+def test_a_narrow_terminal_gets_a_short_table_and_no_figure_is_cut(monkeypatch, columns):
+    header, row, note = on_a_terminal(monkeypatch, columns, CALL)
+    assert max(len(header), len(row), len(note)) <= max(columns, 80)
+    assert " ".join(header.split()) == "time site caller callee s SIP by codec loss% jit MOS > <"
+    assert " ".join(row.split()[1:]) == "Lisbon 100 200 61.2 200 callee PCMU 2.5 0.0 1.3 3.9 4.4"
+    assert re.fullmatch(r"[0-9:]{8}", row.split()[0])
+    assert "2023-11-1" in note
+
+
+def test_long_texts_are_folded_and_never_the_figures(monkeypatch):
+    long = msgspec.structs.replace(
+        CALL, site="s" * 40, caller="1" * 30, callee="\u96fb" * 15, hung_up_by=None, partial=True
+    )
+    lines = on_a_terminal(monkeypatch, 80, CALL, long)
+    assert max(map(cell_len, lines)) <= 80
+    assert "".join(lines).count("1" * 4) >= 5
+    assert all("3.9 4.4" in line for line in lines if "61.2" in line)
+    assert sum("61.2" in line for line in lines) == 2
+
+
+def test_calls_of_several_days_have_their_date(monkeypatch):
+    later = msgspec.structs.replace(CALL, setup_time=CALL.setup_time + 86_400 * 1_000_000_000)
+    lines = on_a_terminal(monkeypatch, 80, CALL, later)
+    assert [bool(re.match(r"11-1[3-6] [0-9:]{5} ", line)) for line in lines] == [False, True, True, False]
 
 
 def test_a_long_number_goes_on_in_the_next_line():
@@ -70,6 +105,12 @@ def test_a_long_number_goes_on_in_the_next_line():
     text = shown(long)
     assert max(len(line) for line in text.splitlines()) < 150
     assert text.count("1" * 24) == 2
+
+
+def test_a_text_of_64_kilobytes_does_not_fill_the_screen():
+    text = shown(CallRecord(uuid=b"u" * 16, revision=1, call_id="", setup_time=0, caller="1" * 65_000))
+    assert len(text.splitlines()) < 12
+    assert "..." in text
 
 
 def test_no_calls_and_one_object_a_line():
