@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help docs venv packages test unit lint integration molecule demo demo-down clean
+.PHONY: help docs venv packages test unit lint integration molecule demo demo-down bench clean
 
 # What the tests use of Debian's packages; installed by `make packages` where something is missing.
 PACKAGES := sip-tester tshark tcpdump tcpreplay mariadb-server mariadb-client libpcap0.8 iproute2 nftables \
@@ -50,6 +50,9 @@ demo-down: venv ## end the demo's hosts and take back what the demo changed
 
 molecule: venv ## rollouts on hosts of their own (root), one scenario after the other
 	@PATH="$(CURDIR)/$(BIN):$$PATH" molecule test --all
+
+bench: venv ## measure: records that a central stores a second
+	@$(BIN)/python benchmarks/ingest.py
 
 test: venv packages lint unit integration molecule ## everything that CI runs
 

@@ -16,8 +16,8 @@ import pytest
 class MariaDB:
     """`socket` is what clients connect to; `sql()` runs statements as its administrator."""
 
-    def __init__(self, folder: Path):
-        self.folder, self.socket = folder, folder / "s"
+    def __init__(self, folder: Path, options: tuple[str, ...] = ()):
+        self.folder, self.socket, self.options = folder, folder / "s", options
         self._as = ["--user=mysql"] if os.geteuid() == 0 else []
         self._process: subprocess.Popen | None = None
 
@@ -35,7 +35,8 @@ class MariaDB:
         self._process = subprocess.Popen(
             [shutil.which("mariadbd") or "/usr/sbin/mariadbd", "--no-defaults", f"--datadir={self.folder}/data",
              f"--socket={self.socket}", "--skip-networking", f"--pid-file={self.folder}/pid",
-             "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=16M", "--innodb-lock-wait-timeout=2", *self._as],
+             "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=16M", "--innodb-lock-wait-timeout=2",
+             *self._as, *self.options],
             stdout=log, stderr=log,
         )  # fmt: skip
         end = time.monotonic() + 30
@@ -73,13 +74,13 @@ class MariaDB:
 
 
 @contextlib.contextmanager
-def server() -> Iterator[MariaDB]:
-    """A running server; skips where MariaDB is not installed."""
+def server(parent: str | None = None, options: tuple[str, ...] = ()) -> Iterator[MariaDB]:
+    """A running server, its data in a new folder in `parent`; skips where MariaDB is not installed."""
     if not (shutil.which("mariadbd") or Path("/usr/sbin/mariadbd").exists()) or not shutil.which("mariadb"):
         pytest.skip("needs mariadb-server")
     # Short: a Unix socket's path has at most 107 bytes, and pytest's own folders are longer.
-    folder = Path(tempfile.mkdtemp(prefix="vf-mariadb-"))
-    made = MariaDB(folder)
+    folder = Path(tempfile.mkdtemp(prefix="vf-mariadb-", dir=parent))
+    made = MariaDB(folder, options)
     try:
         made.install()
         made.start()
