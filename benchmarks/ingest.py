@@ -115,10 +115,12 @@ def main() -> None:
         assert kept == sum(seq) - len(peers), "records are missing"
         store.close()
         driver.close()
-    store_rate, driver_rate = (statistics.median(rates[name]) for name in ("store", "driver"))
-    print(f"ingest: {store_rate:,.0f} records/s durable (two streams, {size:.0f} bytes each, batches of {MAX_ROWS},"
-          f" {args.sensors} sensors in turn), {store_rate / driver_rate:.2f} of PyMySQL executemany"
-          f" ({driver_rate:,.0f} rows/s); rounds: {', '.join(f'{rate:,.0f}' for rate in rates['store'])}")  # fmt: skip
+    middle = {name: statistics.median(found) for name, found in rates.items()}
+    print(f"ingest: {middle['store']:,.0f} records/s durable, {middle['store'] / middle['driver']:.2f} of what PyMySQL"
+          f" executemany does ({middle['driver']:,.0f} rows/s); two streams and {size:.0f} bytes a record, batches of"
+          f" {MAX_ROWS}, {args.sensors} sensors in turn, {args.rounds} rounds of {args.records}")  # fmt: skip
+    for name, found in rates.items():
+        print(f"  {name}, round by round while the tables grow: {', '.join(f'{rate:,.0f}' for rate in found)}")
 
 
 if __name__ == "__main__":
