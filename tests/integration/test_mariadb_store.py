@@ -192,3 +192,13 @@ def test_a_server_that_no_longer_answers_is_not_waited_for_for_ever(mariadb_serv
         mariadb_server.resume()
     assert impatient.ingest(peer, Batch(EPOCH, [row(2, call())])).through_seq == 2
     impatient.close()
+
+
+def test_calls_lie_in_the_order_of_arrival_and_can_be_partitioned_by_day(mariadb_server, database, store, peer):
+    rows = [row(seq, call(setup_time=NOON + seq * DAY)) for seq in range(1, 4)]
+    mariadb_server.sql("ALTER TABLE calls PARTITION BY RANGE COLUMNS(day) (PARTITION a VALUES LESS THAN ('2023-11-16'),"
+                       " PARTITION b VALUES LESS THAN MAXVALUE)", database)  # fmt: skip
+    store.ingest(peer, Batch(EPOCH, rows))
+    store.ingest(peer, Batch(b"f" * 16, rows))
+    assert "PRIMARY KEY (`id`,`day`)" in mariadb_server.sql("SHOW CREATE TABLE calls", database)
+    assert len(store.calls()) == 3
