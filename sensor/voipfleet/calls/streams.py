@@ -1,6 +1,9 @@
-"""RTP statistics of all streams at once: one column a field, the n-th packet of every stream in one pass.
+"""RTP statistics of all streams of a block at once: one column a field, packets sorted by stream.
 
-Equal, bit for bit, to stream_scalar, whose step() also takes the rare packets: out of order, jumps, loss.
+A stream whose packets of the block all continue it in order takes one vector pass over its segment; recurrences that
+are sequential by definition (jitter) go over the n-th packet of every segment. A segment with anything else in it
+(loss, disorder, a jump, a clock that restarts) goes through stream_scalar.step(), the definition. Equal to it bit for
+bit, however the packets are cut into blocks.
 """
 
 import numpy as np
@@ -8,7 +11,9 @@ import numpy as np
 from voipfleet.calls import stream_scalar as scalar
 
 NAMES = [*scalar.FIELDS, *scalar.BURSTS]
-FEW = 24  # streams a pass below which the scalar class is faster
+FEW = 24  # segments below which the jitter of one after the other is faster than the n-th of all
+_ONES = np.uint64(scalar.MASK)
+_SPAN = 1 << 62
 
 
 class StreamTable:
@@ -50,19 +55,20 @@ class StreamTable:
         """Packets in capture order; columns of int64, `rows` from `allot`."""
         if not len(rows):
             return
-        order = np.argsort(rows, kind="stable")
+        order = np.argsort(rows.astype(np.uint16) if self.limit <= 65536 else rows, kind="stable")
         rows, ts, seq, stamp, pt = rows[order], ts[order], seq[order], stamp[order], pt[order]
         starts = np.nonzero(np.r_[True, rows[1:] != rows[:-1]])[0]
         counts = np.diff(np.r_[starts, len(rows)])
-        nth = 0
-        while len(starts) >= FEW:
-            at = starts + nth
-            self._pass(rows[at], ts[at], seq[at], stamp[at], pt[at])
-            nth += 1
-            left = counts > nth
-            starts, counts = starts[left], counts[left]
-        for start, count in zip(starts.tolist(), counts.tolist(), strict=True):
-            self._one(int(rows[start]), *(c[start + nth : start + count].tolist() for c in (ts, seq, stamp, pt)))
+        easy = self._in_order(rows[starts], seq, starts, counts)
+        if not easy.all():
+            odd = ~easy
+            self._scalar(rows[starts[odd]], starts[odd], counts[odd], ts, seq, stamp, pt)
+            keep = np.repeat(easy, counts)
+            rows, ts, seq, stamp, pt = rows[keep], ts[keep], seq[keep], stamp[keep], pt[keep]
+            counts = counts[easy]
+            starts = np.cumsum(counts) - counts
+        if len(rows):
+            self._segments(rows, ts, seq, stamp, pt, starts, counts)
 
     def _one(self, row: int, ts: list[int], seq: list[int], stamp: list[int], pt: list[int]) -> None:
         state = self.state(row)
@@ -70,37 +76,97 @@ class StreamTable:
             scalar.step(state, *packet)
         self._store(row, state)
 
-    def _pass(self, rows, ts, seq, stamp, pt) -> None:
-        """At most one packet a stream."""
+    def _scalar(self, rows, starts, counts, *columns) -> None:
+        for row, start, count in zip(rows.tolist(), starts.tolist(), counts.tolist(), strict=True):
+            self._one(row, *(column[start : start + count].tolist() for column in columns))
+
+    def _in_order(self, rows, seq, starts, counts) -> np.ndarray:
+        """Which segments only continue their streams, with no loss in what leaves the window."""
         c = self.columns
-        top_bit = c["bitmap"][rows] >> np.uint64(63)
-        easy = (c["started"][rows] == 1) & (((seq - c["top"][rows]) & 0xFFFF) == 1) & (c["run"][rows] == 0)
-        easy &= top_bit == 1
-        for at in np.nonzero(~easy)[0].tolist():
-            self._one(int(rows[at]), [int(ts[at])], [int(seq[at])], [int(stamp[at])], [int(pt[at])])
-        rows, ts, stamp, pt = rows[easy], ts[easy], stamp[easy], pt[easy]
-        last, old, rate = c["last"][rows], c["stamp"][rows], c["rate"][rows]
-        c["bitmap"][rows] = (c["bitmap"][rows] << np.uint64(1)) | np.uint64(1)
-        c["top"][rows] += 1
-        c["received"][rows] += 1
-        c["delta_max"][rows] = np.maximum(c["delta_max"][rows], ts - last)
-        timed = (pt == c["pt"][rows]) & (stamp != old)
-        first = c["first"][rows]
-        now, before = (np.clip((t - first) // 1000, 0, scalar.MAX_ELAPSED) * rate // 1_000_000 for t in (ts, last))
-        d = now - before - (((stamp - old + (1 << 31)) & 0xFFFFFFFF) - (1 << 31))
-        c["last"][rows], c["stamp"][rows], c["pt"][rows] = ts, stamp, pt
-        restart = timed & (np.abs(d) > 2 * rate)
-        c["rel"][rows[restart]] = 0
-        c["rel_min"][rows[restart]] = 0
-        timed &= ~restart
-        rows, d, rate = rows[timed], d[timed], rate[timed]
-        rel = c["rel"][rows] + d
-        low = np.minimum(c["rel_min"][rows], rel)
-        c["rel"][rows], c["rel_min"][rows] = rel, low
-        c["discarded"][rows] += (rel - low) * 1000 > c["buffer"][rows] * rate
-        jitter = c["jitter"][rows]
-        jitter = jitter + np.abs(d) - ((jitter + 8) >> 4)
-        c["jitter"][rows] = jitter
-        c["jitter_sum"][rows] += jitter
-        c["jitter_count"][rows] += 1
-        c["jitter_max"][rows] = np.maximum(c["jitter_max"][rows], jitter)
+        before = np.empty_like(seq)
+        before[1:] = seq[:-1]
+        before[starts] = c["top"][rows]
+        follows = np.logical_and.reduceat(((seq - before) & 0xFFFF) == 1, starts)
+        leaving = np.where(counts < 64, ~(_ONES >> np.minimum(counts, 63).astype(np.uint64)), _ONES)
+        whole = (c["bitmap"][rows] & leaving) == leaving
+        return follows & whole & (c["started"][rows] == 1) & (c["run"][rows] == 0)
+
+    def _segments(self, rows, ts, seq, stamp, pt, starts, counts) -> None:
+        """Segments of packets in order: everything but what depends on the packet before is one pass."""
+        c, u = self.columns, rows[starts]
+
+        def before(column: np.ndarray, name: str) -> np.ndarray:
+            shifted = np.empty_like(column)
+            shifted[1:] = column[:-1]
+            shifted[starts] = c[name][u]
+            return shifted
+
+        last, old = before(ts, "last"), before(stamp, "stamp")
+        timed = (pt == before(pt, "pt")) & (stamp != old)
+        first, rate = np.repeat(c["first"][u], counts), np.repeat(c["rate"][u], counts)
+        now = np.clip((ts - first) // 1000, 0, scalar.MAX_ELAPSED) * rate // 1_000_000
+        then = np.empty_like(now)
+        then[1:] = now[:-1]
+        then[starts] = (
+            np.clip((c["last"][u] - c["first"][u]) // 1000, 0, scalar.MAX_ELAPSED) * c["rate"][u] // 1_000_000
+        )
+        d = now - then - (((stamp - old + (1 << 31)) & 0xFFFFFFFF) - (1 << 31))
+        d[~timed] = 0
+        rel = np.cumsum(d)
+        rel += np.repeat(c["rel"][u] - rel[starts] + d[starts], counts)
+        span = int(rel.max() - rel.min()) + int(np.abs(c["rel_min"][u]).max()) + 1
+        odd = np.logical_or.reduceat(timed & (np.abs(d) > 2 * rate), starts)
+        if odd.any() or span * (len(u) + 1) >= _SPAN:  # a clock that restarted, or one that ran away
+            odd |= span * (len(u) + 1) >= _SPAN
+            self._scalar(u[odd], starts[odd], counts[odd], ts, seq, stamp, pt)
+            keep, left = np.repeat(~odd, counts), counts[~odd]
+            if len(left):
+                columns = (rows[keep], ts[keep], seq[keep], stamp[keep], pt[keep])
+                self._segments(*columns, np.cumsum(left) - left, left)
+            return
+        # The running minimum of every segment in one accumulate: each lies far below the one before.
+        lowered = rel - np.repeat(np.arange(len(u)) * span, counts)
+        lowered[starts] = np.minimum(lowered[starts], c["rel_min"][u] - np.arange(len(u)) * span)
+        low = np.minimum.accumulate(lowered) + np.repeat(np.arange(len(u)) * span, counts)
+        late = timed & ((rel - low) * 1000 > np.repeat(c["buffer"][u], counts) * rate)
+        ends = starts + counts - 1
+        shift = np.minimum(counts, 63).astype(np.uint64)
+        grown = (c["bitmap"][u] << shift) | ((np.uint64(1) << shift) - np.uint64(1))
+        c["bitmap"][u] = np.where(counts >= 64, _ONES, grown)
+        c["top"][u] += counts
+        c["received"][u] += counts
+        c["delta_max"][u] = np.maximum(c["delta_max"][u], np.maximum.reduceat(ts - last, starts))
+        c["discarded"][u] += np.add.reduceat(late, starts, dtype=np.int64)
+        c["rel"][u], c["rel_min"][u] = rel[ends], low[ends]
+        c["last"][u], c["stamp"][u], c["pt"][u] = ts[ends], stamp[ends], pt[ends]
+        self._jitter(u, np.abs(d), timed, starts, counts)
+
+    def _jitter(self, u, change, timed, starts, counts) -> None:
+        """The recurrence of RFC 3550 A.8: the n-th packet of all segments, or segment by segment where they are few."""
+        c = self.columns
+        if not timed.all():  # only what counts, so that every step below is a step of the recurrence
+            counts = np.add.reduceat(timed, starts, dtype=np.int64)
+            change, some = change[timed], counts > 0
+            u, counts = u[some], counts[some]
+            starts = np.cumsum(counts) - counts
+        order = np.argsort(-counts, kind="stable")
+        u, starts, counts = u[order], starts[order], counts[order]
+        jitter, total, most = c["jitter"][u], c["jitter_sum"][u], c["jitter_max"][u]
+        c["jitter_count"][u] += counts
+        nth, left = 0, len(u)
+        while left >= FEW:
+            now = jitter[:left]
+            now += change[starts[:left] + nth] - ((now + 8) >> 4)
+            total[:left] += now
+            np.maximum(most[:left], now, out=most[:left])
+            nth += 1
+            left = int(np.searchsorted(-counts, -nth, side="left"))
+        for at in range(left):
+            now, add, top = int(jitter[at]), 0, int(most[at])
+            for step in change[starts[at] + nth : starts[at] + counts[at]].tolist():
+                now += step - ((now + 8) >> 4)
+                add += now
+                top = max(top, now)
+            jitter[at], most[at] = now, top
+            total[at] += add
+        c["jitter"][u], c["jitter_sum"][u], c["jitter_max"][u] = jitter, total, most

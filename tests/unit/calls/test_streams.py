@@ -44,3 +44,34 @@ def test_wrap_loss_duplicate_and_reordered_first_packet():
     assert figures([5, 5, 6])["duplicates"] == 1
     early = figures([6, 5, 7])
     assert (early["expected"], early["received"], early["lost"], early["reordered"]) == (3, 3, 0, 1)
+
+
+@pytest.mark.parametrize("cut", [1, 7, 500, 4000, 100_000])
+@pytest.mark.parametrize("count", [3, 60])
+def test_long_segments_and_many_streams_equal_the_definition(cut, count):
+    """Mostly sound streams, each with faults of its own: loss, disorder, wraps, jumps, a clock that restarts."""
+    rng = np.random.default_rng(count * 7 + cut)
+    table, oracle, packets = streams.StreamTable(), [], []
+    for number in range(count):
+        row, n = table.allot(), int(rng.integers(1, 400))
+        seq = (rng.integers(0, 65536) + np.arange(n)) & 0xFFFF
+        stamp = (rng.integers(0, 1 << 32) + 160 * np.arange(n)) & 0xFFFFFFFF
+        ts = 10**18 + 20_000_000 * np.arange(n) + rng.integers(0, 30_000_000, n)
+        pt = np.where(rng.random(n) < (0.05 if number % 3 else 0), 101, 0)
+        if number % 4 == 1:
+            keep = rng.random(n) > 0.03
+            seq, stamp, ts, pt = seq[keep], stamp[keep], ts[keep], pt[keep]
+        if number % 4 == 2 and len(seq) > 40:
+            seq[20:] = (seq[20:] + 20_000) & 0xFFFF
+            stamp[30:] = (stamp[30:] + 10**8) & 0xFFFFFFFF
+        if number % 5 == 3 and len(seq) > 20:
+            seq[10], seq[12], seq[15] = seq[12], seq[10], seq[14]
+        packets += zip([row] * len(seq), np.sort(ts).tolist(), seq.tolist(), stamp.tolist(), pt.tolist(), strict=True)
+        oracle.append(stream_scalar.new())
+        for packet in packets[-len(seq) :] if len(seq) else ():
+            stream_scalar.step(oracle[-1], *packet[1:])
+    packets.sort(key=lambda packet: packet[1])
+    for at in range(0, len(packets), cut):
+        table.feed(*np.array(packets[at : at + cut], np.int64).T)
+    for row, expected in enumerate(oracle):
+        assert table.state(row) == expected
