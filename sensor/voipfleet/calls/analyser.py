@@ -8,15 +8,15 @@ import numpy as np
 
 from voipfleet.calls import emodel
 from voipfleet.calls.dialog import Dialog, Endpoint
+from voipfleet.calls.media import Media, Stream
 from voipfleet.calls.record import CallRecord, StreamRecord
-from voipfleet.calls.streams import StreamTable
 from voipfleet.capture.block import Block
 from voipfleet.decode import frames, rtp, sdp, sip
 
 SECOND = 1_000_000_000
 LINGER = SECOND // 2  # late RTP after the end of a call
-MAX_CALLS, MAX_STREAMS, MAX_CALL_STREAMS = 20_000, 65_536, 64
-_MIX = [np.uint64(n) for n in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xFF51AFD7ED558CCD)]
+PATIENCE = 2 * SECOND  # how often all open calls are looked at: their timeouts are minutes
+MAX_CALLS, MAX_CALL_STREAMS = 20_000, 64
 
 
 @dataclass(frozen=True)
@@ -38,19 +38,6 @@ class AnalyserSettings:
         return cls(**{**values, "sipport": tuple(values["sipport"])})
 
 
-@dataclass(slots=True)
-class _Stream:
-    row: int
-    hash: int
-    src: Endpoint
-    dst: Endpoint
-    ssrc: int
-    types: set[int]
-    last: int = 0
-    digits: str = ""
-    event: int = -1
-
-
 def _show(endpoint: Endpoint) -> str:
     ip = ipaddress.IPv6Address(endpoint[0] << 64 | endpoint[1])
     return f"{ip.ipv4_mapped}:{endpoint[2]}" if ip.ipv4_mapped else f"[{ip}]:{endpoint[2]}"
@@ -67,13 +54,10 @@ class Analyser:
                                                        "streams_refused"), 0)  # fmt: skip
         self._sip = np.zeros(65536, bool)
         self._sip[list(self.settings.sipport)] = True
-        self._salt = np.uint64(int.from_bytes(os.urandom(8)) | 1)
         self._calls: dict[bytes, Dialog] = {}
         self._ended: dict[bytes, int] = {}  # Call-IDs of emitted calls: late messages make no second call
-        self._table = StreamTable(MAX_STREAMS, self.settings.jitterbuffer)
-        self._streams: dict[int, _Stream] = {}
-        self._at: dict[Endpoint, set[int]] = {}
-        self._named: dict[Endpoint, sdp.Media] = {}
+        self._media = Media(self.settings.jitterbuffer, self._count)
+        self._over: set[bytes] = set()  # calls that have ended and linger for late RTP
         self._now = self._checked = 0
 
     @property
@@ -98,7 +82,11 @@ class Analyser:
         out = []
         for at in np.nonzero(signalling)[0].tolist():
             out += self._message(packets, at)
-        self._media(packets, rtp.parse(packets, ~signalling), int(np.count_nonzero(~signalling)))
+        found = rtp.parse(packets, ~signalling)
+        self._count("rtp", len(found.index))
+        self._count("rtcp", found.rtcp)
+        self._count("other", int(np.count_nonzero(~signalling)) - len(found.index) - found.rtcp)
+        self._media.feed(packets, found)
         return out + (self.tick(int(block.ts.max())) if len(block) else [])
 
     def _message(self, packets: frames.Packets, at: int) -> list[CallRecord]:
@@ -128,96 +116,35 @@ class Analyser:
                 ]
                 call = self._calls[message.call_id] = Dialog(message, ts, *ends)
             for endpoint in call.take(message, ts):
-                self._named[endpoint] = call.media[endpoint][1]
+                self._media.name(endpoint, call.media[endpoint][1])
+            if call.state == "ended":
+                self._over.add(message.call_id)
         except sip.ParseError as error:
             self._count("sip_errors")
             self._count(f"sip_error_{error}")
         return out
 
-    def _media(self, packets: frames.Packets, r: rtp.Rtp, candidates: int) -> None:
-        self._count("rtp", len(r.index))
-        self._count("rtcp", r.rtcp)
-        self._count("other", candidates - len(r.index) - r.rtcp)
-        if not len(r.index):
-            return
-        i = r.index
-        key = np.full(len(i), self._salt)
-        ports = (packets.sport[i] << 16 | packets.dport[i]).astype(np.uint64) << np.uint64(32)
-        words = (packets.src_hi[i], packets.src_lo[i], packets.dst_hi[i], packets.dst_lo[i],
-                 ports | r.ssrc.astype(np.uint64))  # fmt: skip
-        for n, word in enumerate(words):
-            key = (key ^ word) * _MIX[n % 4]
-            key ^= key >> np.uint64(29)
-        hashes, first, inverse = np.unique(key, return_index=True, return_inverse=True)
-        rows = np.empty(len(hashes), np.int64)
-        for n, (name, at) in enumerate(zip(hashes.tolist(), first.tolist(), strict=True)):
-            stream = self._streams.get(name) or self._open(name, packets, r, at)
-            rows[n] = stream.row if stream else -1
-        rows_of = rows[inverse]
-        pairs = np.unique(inverse * 128 + r.pt)
-        for pair in pairs.tolist():
-            if stream := self._streams.get(int(hashes[pair >> 7])):
-                stream.types.add(pair & 127)
-        ts = packets.ts[i]
-        newest = np.zeros(len(hashes), np.int64)
-        np.maximum.at(newest, inverse, ts)
-        for name, last in zip(hashes.tolist(), newest.tolist(), strict=True):
-            if stream := self._streams.get(name):
-                stream.last = max(stream.last, last)
-        for at in np.nonzero((r.pt >= 96) & (r.size == 4))[0].tolist():
-            self._digit(self._streams.get(int(key[at])), packets.data, int(r.payload[at]), int(r.stamp[at]))
-        good = rows_of >= 0
-        self._table.feed(rows_of[good], ts[good], r.seq[good], r.stamp[good], r.pt[good])
-
-    def _digit(self, stream: _Stream | None, data: np.ndarray, at: int, stamp: int) -> None:
-        if stream and stream.event != stamp and data[at] < 16 and len(stream.digits) < 64:
-            stream.event = stamp
-            stream.digits += "0123456789*#ABCD"[int(data[at])]
-
-    def _open(self, name: int, packets: frames.Packets, r: rtp.Rtp, at: int) -> _Stream | None:
-        i = int(r.index[at])
-        src = (int(packets.src_hi[i]), int(packets.src_lo[i]), int(packets.sport[i]))
-        dst = (int(packets.dst_hi[i]), int(packets.dst_lo[i]), int(packets.dport[i]))
-        pt = int(r.pt[at])
-        media = self._named.get(dst) or self._named.get(src)
-        rate = (media.codecs.get(pt) if media else None) or sdp.STATIC.get(pt, ("", 8000))
-        row = self._table.allot(rate[1])
-        if row is None:
-            self._count("streams_refused")
-            return None
-        stream = self._streams[name] = _Stream(row, name, src, dst, int(r.ssrc[at]), set())
-        for endpoint in (src, dst):
-            self._at.setdefault(endpoint, set()).add(name)
-        return stream
-
-    def _drop(self, stream: _Stream) -> None:
-        del self._streams[stream.hash]
-        self._table.free(stream.row)
-        for endpoint in {stream.src, stream.dst}:
-            self._at[endpoint].discard(stream.hash)
-            if not self._at[endpoint]:
-                del self._at[endpoint]
-
-    def _claim(self, call: Dialog) -> list[_Stream]:
-        names = {n for endpoint in call.media for n in self._at.get(endpoint, ())}
-        found = [self._streams[n] for n in names]
-        return sorted((s for s in found if s.last >= call.setup), key=lambda s: (s.last, s.ssrc))[:MAX_CALL_STREAMS]
+    def _claim(self, call: Dialog) -> list[Stream]:
+        return self._media.claim(call.media, call.setup, MAX_CALL_STREAMS)
 
     def tick(self, now_ns: int) -> list[CallRecord]:
         """Records of calls that have ended by `now_ns` (same clock as the packets)."""
         self._now = max(self._now, now_ns)
         if self._now - self._checked < SECOND // 20:
             return []
-        slow = self._now // SECOND != self._checked // SECOND
+        slow = self._now // PATIENCE != self._checked // PATIENCE
         self._checked = self._now
         out = []
-        for key, call in list(self._calls.items()):
-            if call.state == "ended":
-                if self._now >= call.last + LINGER:
-                    out.append(self._emit(key, self._why(call)))
-            elif slow and (why := self._expired(call)):
-                out.append(self._emit(key, why))
+        for key in list(self._over):
+            call = self._calls.get(key)
+            if call is None or call.state != "ended":
+                self._over.discard(key)
+            elif self._now >= call.last + LINGER:
+                out.append(self._emit(key, self._why(call)))
         if slow:
+            for key, call in list(self._calls.items()):
+                if call.state != "ended" and (why := self._expired(call)):
+                    out.append(self._emit(key, why))
             self._forget()
         return out
 
@@ -236,7 +163,7 @@ class Analyser:
         if call.state == "calling" and not call.progress:
             return "timeout" if quiet > s.onewaytimeout * SECOND else None
         if call.state == "answered":
-            last = max((x.last for x in self._claim(call)), default=0)
+            last = max(map(self._media.last, self._claim(call)), default=0)
             if last and self._now - max(last, call.last) > s.rtptimeout * SECOND:
                 return "rtp_timeout"
             return "timeout" if not last and quiet > s.sipwithoutrtptimeout * SECOND else None
@@ -245,11 +172,7 @@ class Analyser:
     def _forget(self) -> None:
         before = self._now - 60 * SECOND
         self._ended = {k: t for k, t in self._ended.items() if t > before}
-        named = {e for call in self._calls.values() for e in call.media}
-        self._named = {e: m for e, m in self._named.items() if e in named}
-        for stream in list(self._streams.values()):
-            if stream.last < before and stream.src not in named and stream.dst not in named:
-                self._drop(stream)
+        self._media.forget(before, {endpoint for call in self._calls.values() for endpoint in call.media})
 
     def finish(self, end_reason: str = "end_of_capture") -> list[CallRecord]:
         """Records of all calls that are left; those still open are partial and end by `end_reason`."""
@@ -261,12 +184,13 @@ class Analyser:
 
     def _emit(self, key: bytes, end_reason: str, partial: bool = False) -> CallRecord:
         call = self._calls.pop(key)
+        self._over.discard(key)
         self._ended[key] = self._now
         self._count("calls")
         claimed = self._claim(call)
         streams = [self._record(stream, call) for stream in claimed]
         for stream in claimed:
-            self._drop(stream)
+            self._media.drop(stream)
         end = call.end or max([call.last, *(stream.last for stream in streams)])
         names = [sip.party(call.first.headers[h]) for h in (b"from", b"to")]
         heard = {stream.direction for stream in streams}
@@ -285,7 +209,7 @@ class Analyser:
             one_way=bool(call.answer and len(heard - {""}) == 1), partial=partial, drops=call.drops, streams=streams,
         )  # fmt: skip
 
-    def _record(self, stream: _Stream, call: Dialog) -> StreamRecord:
+    def _record(self, stream: Stream, call: Dialog) -> StreamRecord:
         side, media = call.media.get(stream.dst) or (None, None)
         direction = {"caller": "callee", "callee": "caller"}.get(side, "")
         if media is None:
@@ -296,7 +220,7 @@ class Analyser:
             if name and name not in ("CN", "telephone-event"):
                 codec = name
                 break
-        figures = self._table.result(stream.row)
+        figures = self._media.table.result(stream.row)
         bad = figures["lost"] + figures["discarded"]
         r, mos = emodel.quality(codec, figures["expected"], bad, figures["loss_bursts"])
         return StreamRecord(
