@@ -59,6 +59,18 @@ class StreamTable:
         rows, ts, seq, stamp, pt = rows[order], ts[order], seq[order], stamp[order], pt[order]
         starts = np.nonzero(np.r_[True, rows[1:] != rows[:-1]])[0]
         counts = np.diff(np.r_[starts, len(rows)])
+        fresh = self.columns["started"][rows[starts]] == 0
+        if fresh.any():
+            first = starts[fresh]
+            self._begin(rows[first], ts[first], seq[first], stamp[first], pt[first])
+            keep = np.ones(len(rows), bool)
+            keep[first] = False
+            rows, ts, seq, stamp, pt = rows[keep], ts[keep], seq[keep], stamp[keep], pt[keep]
+            counts = counts - fresh
+            counts = counts[counts > 0]
+            starts = np.cumsum(counts) - counts
+            if not len(rows):
+                return
         easy = self._in_order(rows[starts], seq, starts, counts)
         if not easy.all():
             odd = ~easy
@@ -69,6 +81,14 @@ class StreamTable:
             starts = np.cumsum(counts) - counts
         if len(rows):
             self._segments(rows, ts, seq, stamp, pt, starts, counts)
+
+    def _begin(self, rows, ts, seq, stamp, pt) -> None:
+        """The first packets of new streams, as step() takes them."""
+        c = self.columns
+        c["started"][rows] = c["received"][rows] = 1
+        c["base"][rows] = c["top"][rows] = 65536 + seq
+        c["first"][rows] = c["last"][rows] = ts
+        c["stamp"][rows], c["pt"][rows] = stamp, pt
 
     def _one(self, row: int, ts: list[int], seq: list[int], stamp: list[int], pt: list[int]) -> None:
         state = self.state(row)
@@ -89,7 +109,7 @@ class StreamTable:
         follows = np.logical_and.reduceat(((seq - before) & 0xFFFF) == 1, starts)
         leaving = np.where(counts < 64, ~(_ONES >> np.minimum(counts, 63).astype(np.uint64)), _ONES)
         whole = (c["bitmap"][rows] & leaving) == leaving
-        return follows & whole & (c["started"][rows] == 1) & (c["run"][rows] == 0)
+        return follows & whole & (c["run"][rows] == 0)
 
     def _segments(self, rows, ts, seq, stamp, pt, starts, counts) -> None:
         """Segments of packets in order: everything but what depends on the packet before is one pass."""
