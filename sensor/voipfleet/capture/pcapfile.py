@@ -65,15 +65,40 @@ def _exactly(file: BinaryIO, size: int, eof_ok: bool = False) -> bytes:
     return data
 
 
-def _pcap(file: BinaryIO, order: str, unit: int, name: str) -> Iterator[tuple[int, int, bytes, int]]:
-    head = _exactly(file, 20)
-    link = struct.unpack(order + "I", head[16:])[0] & 0xFFFF
-    record = struct.Struct(order + "IIII")
-    while raw := _exactly(file, 16, eof_ok=True):
-        seconds, fraction, caplen, wire = record.unpack(raw)
-        if caplen > MAX_PACKET:
-            raise VoipfleetError(f"{name}: a packet of {caplen} bytes; the file is damaged, write it again")
-        yield link, seconds * 1_000_000_000 + fraction * unit, _exactly(file, caplen), wire
+def _pcap(file: BinaryIO, order: str, unit: int, name: str, max_bytes: int) -> Iterator[Block]:
+    """Blocks as they lie in the file: only the chain of lengths is walked record by record."""
+    link = struct.unpack(order + "I", _exactly(file, 20)[16:])[0] & 0xFFFF
+    length = struct.Struct(order + "I").unpack_from
+    read = file.read1 if file is sys.stdin.buffer else file.read
+    rest = b""
+    while True:
+        chunk = read(max(max_bytes, 16))
+        data = rest + chunk if rest else chunk
+        starts, at, end = [], 0, len(data)
+        while at + 16 <= end:
+            caplen = length(data, at + 8)[0]
+            if caplen > MAX_PACKET:
+                raise VoipfleetError(f"{name}: a packet of {caplen} bytes; the file is damaged, write it again")
+            if at + 16 + caplen > end:
+                break
+            starts.append(at)
+            at += 16 + caplen
+        if starts:
+            yield _block(data, np.array(starts, np.int64), order, unit, link, name)
+        rest = data[at:]
+        if not chunk:
+            break
+    if rest:
+        raise _Truncated
+
+
+def _block(data: bytes, starts: np.ndarray, order: str, unit: int, link: int, name: str) -> Block:
+    octets = np.frombuffer(data, np.uint8)
+    heads = np.lib.stride_tricks.sliding_window_view(octets, 16)[starts].view(order + "u4").astype(np.int64)
+    return Block(
+        data=octets, ts=heads[:, 0] * 1_000_000_000 + heads[:, 1] * unit, offset=starts + 16, caplen=heads[:, 2],
+        wirelen=heads[:, 3], linktype=_RAW_TYPES.get(link, link), source="-" if name == "standard input" else name,
+    )  # fmt: skip
 
 
 def _options(body: bytes, order: str) -> Iterator[tuple[int, bytes]]:
@@ -121,6 +146,21 @@ def _pcapng(file: BinaryIO, name: str) -> Iterator[tuple[int, int, bytes, int]]:
         kind, head = head[:4], head[4:]
 
 
+def _gathered(packets: Iterator[tuple[int, int, bytes, int]], source: str, max_bytes: int) -> Iterator[Block]:
+    """Blocks of the packets; what came before a truncated end is not lost."""
+    gather = _Gather(source, max_bytes)
+    try:
+        for packet in packets:
+            if (block := gather.add(*packet)) is not None:
+                yield block
+    except _Truncated:
+        if gather.parts:
+            yield gather.take()
+        raise
+    if gather.parts:
+        yield gather.take()
+
+
 def read_blocks(path: str, max_bytes: int = MAX_BLOCK) -> Iterator[Block]:
     """The packets of capture file `path` ("-": standard input) in blocks of at most `max_bytes`.
 
@@ -131,20 +171,14 @@ def read_blocks(path: str, max_bytes: int = MAX_BLOCK) -> Iterator[Block]:
     try:
         with sys.stdin.buffer if path == "-" else open(path, "rb") as file:
             magic = file.read(4)
-            if magic in _MAGIC:
-                packets = _pcap(file, *_MAGIC[magic], name)
-            elif magic == b"\n\r\r\n":
-                packets = _pcapng(file, name)
-            else:
-                raise VoipfleetError(f"{name}: not a capture file; give a pcap or pcapng file")
-            gather = _Gather(path, max_bytes)
             try:
-                for packet in packets:
-                    if (block := gather.add(*packet)) is not None:
-                        yield block
+                if magic in _MAGIC:
+                    yield from _pcap(file, *_MAGIC[magic], name, max_bytes)
+                elif magic == b"\n\r\r\n":
+                    yield from _gathered(_pcapng(file, name), path, max_bytes)
+                else:
+                    raise VoipfleetError(f"{name}: not a capture file; give a pcap or pcapng file")
             except _Truncated:
                 print(f"{name}: the file is truncated; read what it holds", file=sys.stderr)
-            if gather.parts:
-                yield gather.take()
     except OSError as error:
         raise VoipfleetError(f"{name}: cannot be read ({error.strerror}); check path and permission") from error
