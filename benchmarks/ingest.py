@@ -121,7 +121,8 @@ def main() -> None:
     middle = {name: statistics.median(found) for name, found in rates.items()}
     print(f"ingest: {middle['store']:,.0f} records/s durable, {middle['store'] / middle['driver']:.2f} of what PyMySQL"
           f" executemany does ({middle['driver']:,.0f} rows/s); two streams and {size:.0f} bytes a record, batches of"
-          f" {MAX_ROWS}, {args.sensors} sensors in turn, {args.rounds} rounds of {args.records}, buffer pool {args.pool} MiB")  # fmt: skip
+          f" {MAX_ROWS}, {args.sensors} sensors in turn, {args.rounds} rounds of {args.records},"
+          f" buffer pool {args.pool} MiB")  # fmt: skip
     for name, found in rates.items():
         print(f"  {name}, round by round while the tables grow: {', '.join(f'{rate:,.0f}' for rate in found)}")
 
