@@ -51,11 +51,14 @@ def sip(call: int, family: int, ends: list[bytes], media: tuple[int, int]) -> li
     kind = "IP6" if family == 2 else "IP4"
 
     def text(first: str, cseq: str, tag: bool, port: int = 0, where: str = "") -> bytes:
-        body = f"v=0\r\no=- 1 1 IN {kind} {where}\r\ns=-\r\nc=IN {kind} {where}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\n"
+        body = (
+            f"v=0\r\no=- 1 1 IN {kind} {where}\r\ns=-\r\nc=IN {kind} {where}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\n"
+        )
         body = body if port else ""
         lines = [first, f"Via: SIP/2.0/UDP {a};branch=z9hG4bK{call}{cseq[0]}", f"From: <sip:{call}@a>;tag=f{call}",
                  f"To: <sip:{call + 100000}@b>" + (f";tag=t{call}" if tag else ""), f"Call-ID: {call}@bench",
-                 f"CSeq: {cseq}", "Contact: <sip:x@y>", "User-Agent: bench/1", f"Content-Length: {len(body)}"]  # fmt: skip
+                 f"CSeq: {cseq}", "Contact: <sip:x@y>", "User-Agent: bench/1",
+                 f"Content-Length: {len(body)}"]  # fmt: skip
         return "\r\n".join([*lines, *(["Content-Type: application/sdp"] if body else []), "", body]).encode()
 
     def there(data: bytes) -> bytes:
@@ -65,11 +68,13 @@ def sip(call: int, family: int, ends: list[bytes], media: tuple[int, int]) -> li
         return udp_packet(family, ends[1], ends[0], 5060, 5060, data)
 
     uri = f"INVITE sip:{call + 100000}@b SIP/2.0"
-    return [(0, there(text(uri, "1 INVITE", False, media[0], a))), (1_000_000, back(text("SIP/2.0 100 Trying", "1 INVITE", False))),
+    return [(0, there(text(uri, "1 INVITE", False, media[0], a))),
+            (1_000_000, back(text("SIP/2.0 100 Trying", "1 INVITE", False))),
             (2_000_000, back(text("SIP/2.0 180 Ringing", "1 INVITE", True))),
             (3_000_000, back(text("SIP/2.0 200 OK", "1 INVITE", True, media[1], b))),
             (4_000_000, there(text("ACK sip:x@y SIP/2.0", "1 ACK", True))),
-            (-2, there(text("BYE sip:x@y SIP/2.0", "2 BYE", True))), (-1, back(text("SIP/2.0 200 OK", "2 BYE", True)))]  # fmt: skip
+            (-2, there(text("BYE sip:x@y SIP/2.0", "2 BYE", True))),
+            (-1, back(text("SIP/2.0 200 OK", "2 BYE", True)))]  # fmt: skip
 
 
 def streams(calls: int, count: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
@@ -145,7 +150,9 @@ def _chunk(times, stream, seq, extra, family, where, tables) -> bytes:
             continue
         rows = table[where[stream[mine]]]
         rtp = table.shape[1] - 12 - PAYLOAD
-        rows[:, rtp + 2 : rtp + 4] = ((seq[mine] + 7 * stream[mine]) & 0xFFFF).astype(">u2").view(np.uint8).reshape(-1, 2)
+        rows[:, rtp + 2 : rtp + 4] = (
+            ((seq[mine] + 7 * stream[mine]) & 0xFFFF).astype(">u2").view(np.uint8).reshape(-1, 2)
+        )
         rows[:, rtp + 4 : rtp + 8] = (seq[mine] * PAYLOAD).astype(">u4").view(np.uint8).reshape(-1, 4)
         out[offset[mine][:, None] + 16 + np.arange(table.shape[1])] = rows
     for at, (_, frame) in zip(offset[len(times) :].tolist(), extra, strict=True):
