@@ -12,6 +12,7 @@ from voipfleet.calls.media import Media, Stream
 from voipfleet.calls.record import CallRecord, StreamRecord
 from voipfleet.capture.block import Block
 from voipfleet.decode import frames, rtp, sdp, sip
+from voipfleet.decode.columns import Packets
 
 SECOND = 1_000_000_000
 LINGER = SECOND // 2  # late RTP after the end of a call
@@ -89,7 +90,7 @@ class Analyser:
         self._media.feed(packets, found)
         return out + (self.tick(int(block.ts.max())) if len(block) else [])
 
-    def _message(self, packets: frames.Packets, at: int) -> list[CallRecord]:
+    def _message(self, packets: Packets, at: int) -> list[CallRecord]:
         start, ts = int(packets.start[at]), int(packets.ts[at])
         data = packets.data[start : start + int(packets.length[at])].tobytes()
         self._count("sip")

@@ -10,7 +10,7 @@ from voipfleet.calls.dialog import Endpoint
 from voipfleet.calls.index import Index
 from voipfleet.calls.streams import StreamTable
 from voipfleet.decode import rtp, sdp
-from voipfleet.decode.frames import Packets
+from voipfleet.decode.columns import Packets
 
 MAX_STREAMS, MAX_DIGITS = 65_536, 64
 _MIX = [np.uint64(n) for n in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xFF51AFD7ED558CCD)]

@@ -1,46 +1,12 @@
 """Block -> columns of UDP packets: Ethernet, 802.1Q/QinQ, RAW, SLL, SLL2, IPv4, IPv6. Vectorised; no I/O."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from voipfleet.capture.block import ETHERNET, LINUX_SLL, LINUX_SLL2, RAW, Block
+from voipfleet.decode import common
+from voipfleet.decode.columns import COLUMNS, MAPPED, Packets, be
 
 MAX_TAGS = 4
-_MAPPED = np.uint64(0xFFFF << 32)  # ::ffff:0:0/96, the upper half of the low word
-
-
-@dataclass(slots=True)
-class Packets:
-    """UDP packets of a block, one element a packet.
-
-    `data` uint8 of the block; `ts` ns; `start`/`length` the UDP payload (as captured); addresses are two
-    uint64 (high, low), IPv4 mapped to ::ffff:0:0/96; `ignored` counts the block's other packets by reason,
-    so that len(block) == len(self) + sum(ignored.values()).
-    """
-
-    data: np.ndarray
-    ts: np.ndarray
-    start: np.ndarray
-    length: np.ndarray
-    src_hi: np.ndarray
-    src_lo: np.ndarray
-    dst_hi: np.ndarray
-    dst_lo: np.ndarray
-    sport: np.ndarray
-    dport: np.ndarray
-    ignored: dict[str, int]
-
-    def __len__(self) -> int:
-        return len(self.ts)
-
-
-def be(data: np.ndarray, at: np.ndarray, size: int) -> np.ndarray:
-    """Big-endian unsigned integers of `size` bytes at `at` (uint64)."""
-    value = data[at].astype(np.uint64)
-    for step in range(1, size):
-        value = (value << np.uint64(8)) | data[at + step]
-    return value
 
 
 class _Walk:
@@ -61,7 +27,33 @@ class _Walk:
 
 
 def parse(block: Block) -> Packets:
-    """The UDP packets of `block`."""
+    """The UDP packets of `block`, in its order."""
+    found, handled = common.parse(block)
+    if found is None:
+        return _walk(block)
+    if handled.all():
+        return found
+    left = np.nonzero(~handled)[0]
+    rest, where = _walk_some(block, left)
+    if len(rest):
+        order = np.argsort(np.concatenate([np.nonzero(handled)[0], where]), kind="stable")
+        for name in COLUMNS:
+            setattr(found, name, np.concatenate([getattr(found, name), getattr(rest, name)])[order])
+    found.ignored = rest.ignored
+    return found
+
+
+def _walk_some(block: Block, index: np.ndarray) -> tuple[Packets, np.ndarray]:
+    """The packets at `index` the long way, and where in the block those lie that are UDP."""
+    part = Block(data=block.data, ts=index, offset=block.offset[index], caplen=block.caplen[index],
+                 wirelen=block.wirelen[index], linktype=block.linktype)  # fmt: skip
+    rest = _walk(part)  # its column of times carries the places through
+    where, rest.ts = rest.ts, block.ts[rest.ts]
+    return rest, where
+
+
+def _walk(block: Block) -> Packets:
+    """Every packet by every rule; what is no UDP packet is counted with its reason."""
     data, walk = block.data, _Walk(block)
     shape = {ETHERNET: (14, 12), LINUX_SLL: (16, 14), LINUX_SLL2: (20, 0), RAW: (0, -1)}.get(block.linktype)
     if shape is None:
@@ -121,7 +113,7 @@ def parse(block: Block) -> Packets:
     src_hi, src_lo, dst_hi, dst_lo = (np.zeros(n, np.uint64) for _ in range(4))
     four = ~six
     at = walk.at[four]
-    src_lo[four], dst_lo[four] = be(data, at + 12, 4) | _MAPPED, be(data, at + 16, 4) | _MAPPED
+    src_lo[four], dst_lo[four] = be(data, at + 12, 4) | MAPPED, be(data, at + 16, 4) | MAPPED
     if six.any():
         at = walk.at[six]
         src_hi[six], src_lo[six] = be(data, at + 8, 8), be(data, at + 16, 8)

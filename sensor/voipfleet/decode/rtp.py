@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from voipfleet.decode.frames import Packets, be
+from voipfleet.decode.columns import Packets, be, fields, rows
+
+_HEADER = fields(12, first=("u1", 0), second=("u1", 1), seq=(">u2", 2), stamp=(">u4", 4), ssrc=(">u4", 8))
 
 
 @dataclass(slots=True)
@@ -24,22 +26,26 @@ class Rtp:
 def parse(packets: Packets, among: np.ndarray) -> Rtp:
     """The valid RTP packets among those that `among` (bool, one a packet) selects."""
     index = np.nonzero(among & (packets.length >= 12))[0]
-    data = packets.data
     at = packets.start[index]
-    index = index[(data[at] >> 6) == 2]
-    second = data[packets.start[index] + 1]
-    control = (second >= 192) & (second <= 223)
-    rtcp = int(np.count_nonzero(control))
-    index = index[~control]
-    at = packets.start[index]
-    first = data[at]
+    header = rows(packets.data, at, _HEADER)
+    kind = header["second"]
+    version = header["first"] >> 6 == 2
+    control = version & (kind >= 192) & (kind <= 223)
+    media = version & ~control
+    if not media.all():
+        index, at, header = index[media], at[media], header[media]
+    first = header["first"]
     head = 12 + 4 * (first & 15).astype(np.int64)
     room = packets.length[index]
-    extended = np.nonzero(((first & 16) != 0) & (room >= head + 4))[0]
-    head[(first & 16) != 0] += 4
-    head[extended] += 4 * be(data, at[extended] + head[extended] - 2, 2).astype(np.int64)
+    extended = np.nonzero((first & 16) != 0)[0]
+    if len(extended):
+        whole = extended[room[extended] >= head[extended] + 4]
+        words = be(packets.data, at[whole] + head[whole] + 2, 2).astype(np.int64)
+        head[extended] += 4
+        head[whole] += 4 * words
     good = head <= room
-    index, at, head, room = index[good], at[good], head[good], room[good]
-    return Rtp(index, (data[at + 1] & 127).astype(np.int64), be(data, at + 2, 2).astype(np.int64),
-               be(data, at + 4, 4).astype(np.int64), be(data, at + 8, 4).astype(np.int64), at + head, room - head,
-               rtcp)  # fmt: skip
+    if not good.all():
+        index, at, header, head, room = (column[good] for column in (index, at, header, head, room))
+    return Rtp(index, (header["second"] & 127).astype(np.int64), header["seq"].astype(np.int64),
+               header["stamp"].astype(np.int64), header["ssrc"].astype(np.int64), at + head, room - head,
+               int(np.count_nonzero(control)))  # fmt: skip

@@ -1,0 +1,60 @@
+"""UDP packets of a block as columns, and how fields are gathered from the block's bytes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+MAPPED = np.uint64(0xFFFF << 32)  # ::ffff:0:0/96, the upper half of the low word
+
+
+@dataclass(slots=True)
+class Packets:
+    """UDP packets of a block, one element a packet.
+
+    `data` uint8 of the block; `ts` ns; `start`/`length` the UDP payload (as captured); addresses are two
+    uint64 (high, low), IPv4 mapped to ::ffff:0:0/96; `ignored` counts the block's other packets by reason,
+    so that len(block) == len(self) + sum(ignored.values()).
+    """
+
+    data: np.ndarray
+    ts: np.ndarray
+    start: np.ndarray
+    length: np.ndarray
+    src_hi: np.ndarray
+    src_lo: np.ndarray
+    dst_hi: np.ndarray
+    dst_lo: np.ndarray
+    sport: np.ndarray
+    dport: np.ndarray
+    ignored: dict[str, int]
+
+    def __len__(self) -> int:
+        return len(self.ts)
+
+
+COLUMNS = ("ts", "start", "length", "src_hi", "src_lo", "dst_hi", "dst_lo", "sport", "dport")
+
+
+def be(data: np.ndarray, at: np.ndarray, size: int) -> np.ndarray:
+    """Big-endian unsigned integers of `size` (1, 2, 4, 8) bytes at `at`, as uint64."""
+    if len(data) < size:
+        return np.zeros(len(at), np.uint64)
+    # Every position as an integer: a view, not a copy, so that one gather takes all bytes of a field.
+    return np.ndarray(len(data) - size + 1, f">u{size}", data, strides=(1,))[at].astype(np.uint64)
+
+
+def rows(data: np.ndarray, at: np.ndarray, fields: np.dtype) -> np.ndarray:
+    """`fields` (a structured type) at `at`: one copy a row, then every field is a strided column of the result.
+
+    All of `at` + itemsize must lie within `data`.
+    """
+    size = fields.itemsize
+    if len(data) < size or not len(at):
+        return np.zeros(0, fields)
+    return np.ndarray(len(data) - size + 1, f"V{size}", data, strides=(1,))[at].view(fields)
+
+
+def fields(width: int, /, **places: tuple[str, int]) -> np.dtype:
+    """A structured type of `width` bytes: name=(format, offset)."""
+    return np.dtype({"names": list(places), "formats": [place[0] for place in places.values()],
+                     "offsets": [place[1] for place in places.values()], "itemsize": width})  # fmt: skip
