@@ -86,8 +86,7 @@ def describe(report: dict) -> list[str]:
         f" + {records['queued']} queued + {records['gaps']} given up",
     ]
     if capture := report.get("capture"):
-        counters = ", ".join(f"{name} {value}" for name, value in sorted(capture.items()) if name != "interfaces")
-        lines.append(f"capture on {', '.join(capture['interfaces'])}: {counters}")
+        lines += _capture(capture)
     if link := report.get("link"):
         state = f"connected to {link['central']}" if link["state"] == "connected" else f"{link['state']}: {link['why']}"
         lines.append(f"link: {state} for {link['seconds']:.0f} s, {link['connections']} connections")
@@ -95,4 +94,28 @@ def describe(report: dict) -> list[str]:
         lines.append("store: " + ("ok" if store["ok"] else store["error"]))
     for sensor in report.get("sensors", []):
         lines.append(f"sensor {sensor['name']} from {sensor['address']}, key {sensor['key']}")
+    return lines
+
+
+def _capture(capture: dict) -> list[str]:
+    """What was captured, what became of it, and everything that was dropped or refused."""
+
+    def several(prefix: str) -> str:
+        return ", ".join(f"{name.removeprefix(prefix)} {value:,}" for name, value in sorted(capture.items())
+                         if name.startswith(prefix) and value)  # fmt: skip
+
+    get = capture.get
+    lines = [f"capture on {', '.join(capture['interfaces'])}: {get('packets', 0):,} packets, {get('sip', 0):,} SIP,"
+             f" {get('rtp', 0):,} RTP, {get('rtcp', 0):,} RTCP; {get('calls_active', 0):,} calls up,"
+             f" {get('calls', 0):,} ended",
+             f"dropped: kernel {get('capture_kernel_drops_total', 0):,}, records between the processes"
+             f" {get('pipe_records_dropped_total', 0):,}; calls ended early for room {get('calls_evicted', 0):,}"]  # fmt: skip
+    for title, prefix in (("other packets", "ignored_"), ("SIP refused", "sip_error_")):
+        if found := several(prefix):
+            lines.append(f"{title}: {found}")
+    for name, text in (("analysis_errors_total", "blocks that could not be analysed"),
+                       ("capture_interface_errors_total", "times that an interface went down"),
+                       ("streams_refused", "RTP streams refused, the table is full")):  # fmt: skip
+        if get(name):
+            lines.append(f"{text}: {get(name):,}")
     return lines
