@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from voipfleet.config import load
-from voipfleet.errors import UsageError, VoipfleetError
+from voipfleet.errors import ConfigError, UsageError, VoipfleetError
 from voipfleet.topology.fleet import DESTINATIONS, Finding
-from voipfleet.topology.variables import PREFIX
+from voipfleet.topology.variables import PREFIX, ROLLOUT_SETS
 
 INDEX = "topology.json"  # beside the rendered configurations: groups and addresses
 # Ansible's own default is to go on without a source that it cannot read.
@@ -71,7 +71,10 @@ def _ask(path: Path, *words: str) -> dict:
                           env=os.environ | _STRICT)  # fmt: skip
     if said.returncode:
         why = said.stderr.strip().splitlines() or ["no output"]
-        raise UsageError(f"{path}: Ansible cannot read this inventory ({why[-1][:300]}); correct it")
+        todo = "correct it"
+        if "vault" in why[-1].lower():
+            todo = "say where the vault's password is: ANSIBLE_VAULT_PASSWORD_FILE=<file>"
+        raise UsageError(f"{path}: Ansible cannot read this inventory ({why[-1][:300]}); {todo}")
     return json.loads(said.stdout)
 
 
@@ -95,8 +98,10 @@ def _resolve(host: str, variables: dict, templates: list[Finding]) -> dict:
             if not match:
                 break
             value = variables.get(match[1], "" if match[2] else None)
-        if name.startswith(PREFIX) and "{{" in str(value):
-            text = f"{name} is a template that only Ansible resolves; playbooks/validate.yml checks it, this did not"
+        vaulted = isinstance(value, dict) and "__ansible_vault" in value  # ansible-inventory shows no plain text
+        if name.startswith(PREFIX) and (vaulted or "{{" in str(value)):
+            what = "encrypted in its place" if vaulted else "a template that only Ansible resolves"
+            text = f"{name} is {what}; playbooks/validate.yml checks it, this did not"
             templates.append(Finding("N04", host, text))
         else:
             out[name] = value
@@ -112,14 +117,19 @@ def _rendered(path: Path) -> Source:
         raise UsageError(
             f"{path / INDEX}: is not what playbooks/render.yml writes; render the inventory again"
         ) from None
-    hostvars = {}
+    hostvars, faults = {}, []
     for name in sorted({host for hosts in groups.values() for host in hosts}):
         file = path / name / "voipfleet.conf"
         hostvars[name] = {"voipfleet_address": addresses.get(name, name)}
-        if file.exists():
+        try:
             config = load(file)
-            hostvars[name] |= {PREFIX + key: config.values[key] for key in config.given}
+        except ConfigError as error:
+            faults += error.faults
+        else:
+            hostvars[name] |= {PREFIX + key: config.values[key] for key in config.given - ROLLOUT_SETS}
             for key in DESTINATIONS:
                 if config.values[key]:
                     hostvars[name][PREFIX + key] = [names.get(address, address) for address in config.values[key]]
+    if faults:
+        raise ConfigError(faults)
     return Source(groups, hostvars, rendered=True)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from voipfleet.options import OPTIONS, Option
-from voipfleet.topology.variables import VARIABLES
+from voipfleet.topology.variables import ROLLOUT_SETS, VARIABLES
 
 _PARTS = {"all": "every instance", "capture": "who captures", "calls": "who captures or receives packets",
           "packets": "who keeps packets", "client": "who sends to a central", "server": "who is a central",
@@ -52,6 +52,8 @@ def _row(option: Option) -> str:
     text = option.help
     if option.aliases:
         text += " Also spelt " + ", ".join(f"`{alias}`" for alias in option.aliases) + "."
+    if option.key in ROLLOUT_SETS:
+        text += " In a fleet the rollout sets it; an inventory cannot."
     if not option.built:
         text += f" **{option.instead or 'Not built yet: refused'}.**"
     return f"| `{option.key}` | {kind} | {_code(option.default)} | {text} |"
@@ -68,7 +70,7 @@ def argument_specs(role: str) -> str:
     lines = ["# Made by `make docs` from the option table; change it there.", "---", "argument_specs:", "  main:",
              f"    short_description: {what}", "    options:"]  # fmt: skip
     for option in OPTIONS:
-        if option.built and option.kind != "secret" and option.part in parts:
+        if option.built and option.kind != "secret" and option.part in parts and option.key not in ROLLOUT_SETS:
             lines += _spec(f"voipfleet_{option.key}", option.help)
     if "all" in parts:
         lines += _spec("voipfleet_server_password", "The fleet's password; map it from a vault variable.")

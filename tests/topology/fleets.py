@@ -97,10 +97,15 @@ BROKEN = {
             ["T03 hq: voipfleet_ssl_ipport is known but not built yet in this release; remove it",
              "T24 branch1: voipfleet_sipport lacks 5061, which hq is to decrypt (voipfleet_ssl_ipport); add it here",
              "T24 branch2: voipfleet_sipport lacks 5061, which hq is to decrypt (voipfleet_ssl_ipport); add it here"]),
+    "T25": ({"hq": v(database_url="mysql://voipfleet:hidden-word-in-url@db/calls")},
+            ["T25 hq: voipfleet_database_url holds a password, which would stand in the configuration; use"
+             " voipfleet_mysqlhost, _mysqldb, _mysqluser and _mysqlpassword instead"]),
     "T26": ({"branch1": v(packetbuffer_sender=True, number_keep_last=3)},
             ["T03 branch1: voipfleet_number_keep_last is known but not built yet in this release; remove it",
              "T26 branch1: voipfleet_number_keep_last masks numbers in records, but this host sends raw packets with"
              " the whole numbers; send records, or remove it"]),
     "T27": ({"hq": v(interface="eth0")},
             ["T27 hq: voipfleet_interface is set but the host is not in group sensors; add it there or remove this"]),
+    "T28": ({"groups": {"mirrors": ["m"]}, "m": {}, "hq": v(mirror_destination="m")},
+            ["T28 hq: voipfleet_mirror_destination needs an interface to capture on; set interface"]),
 }  # fmt: skip

@@ -1,6 +1,7 @@
 """The gate for Ansible: hands the inventory to voipfleet.topology and its answer back. No rule is here."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -59,6 +60,8 @@ def _plain(value):
         return value
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}  # no key is a mapping: the gate says so
     return str(value)
 
 

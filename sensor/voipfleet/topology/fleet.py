@@ -1,11 +1,13 @@
 """From an inventory's groups and variables to one typed instance a host. Plain dicts in; no I/O."""
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from voipfleet.config import convert, nearest, spell
 from voipfleet.options import ALIASES, BY_KEY, OPTIONS, canonical, refusal
-from voipfleet.topology.variables import NAMES, PREFIX
+from voipfleet.topology.variables import NAMES, PREFIX, ROLLOUT_SETS
 
 PARTS = {"sensors": "sensor", "centrals": "central", "mirrors": "mirror"}
 # What being in a group means, unless the inventory says more.
@@ -43,8 +45,9 @@ class Host:
 
     @property
     def stores(self) -> bool:
-        """Whether records end here: who mirrors its packets has them analysed by the receiver."""
-        return not (self.values["server_destination"] or self.values["mirror_destination"])
+        """Whether records end here: who only mirrors its packets has them analysed by the receiver."""
+        values = self.values
+        return not values["server_destination"] and bool(values["server_bind"] or not values["mirror_destination"])
 
     def destinations(self, key: str) -> tuple[str, ...]:
         return self.values[key] or ()
@@ -75,7 +78,11 @@ _DEFAULTS = {option.key: None if option.default is None else convert(option, opt
 
 
 def _host(name: str, parts: tuple[str, ...], variables: Mapping, findings: list[Finding]) -> Host:
-    host = Host(name, _address(name, variables), parts, dict(_DEFAULTS))
+    host = Host(name, str(variables.get("voipfleet_address") or variables.get("ansible_host") or name), parts,
+                dict(_DEFAULTS))  # fmt: skip
+    if any(c in host.address for c in ", \t\r\n"):
+        text = "its address is not one word (voipfleet_address, else ansible_host); give one address or name"
+        findings.append(Finding("T02", name, text))
     for variable in sorted(variables):
         if variable.startswith(PREFIX) and variable not in NAMES:
             _take(host, variable, variables[variable], findings)
@@ -94,23 +101,42 @@ def _take(host: Host, variable: str, value, findings: list[Finding]) -> None:
     key = canonical(variable.removeprefix(PREFIX))
     option = BY_KEY.get(key)
     if option is None:
-        known = [PREFIX + known for known in (*BY_KEY, *ALIASES)] + sorted(NAMES)
-        text = f"{variable} is not a known variable{nearest(variable, known)}; correct or remove it"
-        findings.append(Finding("T01", host.name, text))
+        findings.append(Finding("T01", host.name, f"{variable} is not a known variable{_nearest(variable)}; correct or"
+                                " remove it"))  # fmt: skip
     elif value is None or value == "":
         pass  # set to nothing: as if it were not there
     elif key == "server_password":
-        host.password = str(value)
+        # As the daemon reads it (secrets.py): what is compared and measured here is what it will use.
+        host.password = unicodedata.normalize("NFC", str(value).removesuffix("\n"))
+    elif key in ROLLOUT_SETS:
+        findings.append(Finding("T03", host.name, f"{variable} is what the rollout sets itself; remove it"))
     elif not option.built:
         findings.append(Finding("T03", host.name, f"{variable} {refusal(option)}"))
         host.given[key] = value
     else:
         try:
-            host.values[key] = host.given[key] = convert(option, spell(value))
+            host.values[key] = host.given[key] = _typed(key, value)
         except ValueError as error:
-            said = "is not right; it is not shown here because it is a secret" if option.kind == "secret" else error
+            # People put the password itself where its file is asked for.
+            secret = option.kind == "secret" or key.endswith("password_file")
+            said = "is not right; it is not shown here because it may be a secret" if secret else error
             findings.append(Finding("T02", host.name, f"{variable} {said}"))
 
 
-def _address(name: str, variables: Mapping) -> str:
-    return str(variables.get("voipfleet_address") or variables.get("ansible_host") or name)
+def _typed(key: str, value):
+    if isinstance(value, Mapping):
+        raise ValueError("is a mapping; give one value, or a list")
+    text = spell(value)
+    if len(text.splitlines()) > 1:  # in a configuration file the next line would be a key of its own
+        raise ValueError("has a line break; write it in one line")
+    return convert(BY_KEY[key], text) if BY_KEY[key].kind == "secret" else _converted(key, text)
+
+
+@lru_cache(maxsize=4096)
+def _converted(key: str, text: str):
+    return convert(BY_KEY[key], text)  # a thousand hosts of one group have one value
+
+
+@lru_cache(maxsize=256)
+def _nearest(variable: str) -> str:
+    return nearest(variable, [PREFIX + known for known in (*BY_KEY, *ALIASES)] + sorted(NAMES))

@@ -4,6 +4,7 @@ from voipfleet.config import nearest
 from voipfleet.topology.fleet import DESTINATIONS, Fleet, Host
 from voipfleet.topology.rules import Found, rule
 
+SUGGESTIONS = 20  # different wrong names that are worth a search for the right one
 _WANTED = {"server_destination": ("central", "a central", "centrals"),
            "mirror_destination": ("mirror", "a mirror receiver", "mirrors")}  # fmt: skip
 
@@ -18,9 +19,12 @@ def links(fleet: Fleet):
 
 @rule("T06")
 def destination_is_nowhere(fleet: Fleet) -> Found:
+    meant: dict[str, str] = {}  # each search looks at every host
     for host, key, name in links(fleet):
         if name not in fleet.known:
-            yield host.name, (f"voipfleet_{key} is {name}, which is not in the inventory{nearest(name, fleet.known)};"
+            if name not in meant and len(meant) < SUGGESTIONS:
+                meant[name] = nearest(name, sorted(fleet.known))
+            yield host.name, (f"voipfleet_{key} is {name}, which is not in the inventory{meant.get(name, '')};"
                               " name a host of the inventory")  # fmt: skip
 
 

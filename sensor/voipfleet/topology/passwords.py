@@ -9,18 +9,9 @@ from voipfleet.topology.rules import Found, rule
 
 _WHERE = "set vault_voipfleet_server_password once, for group all"
 # What stands in examples and manuals, and what people write before they choose one.
-_COMMON = (
-    "changeme",
-    "secret",
-    "password",
-    "voipfleet",
-    "voipmonitor",
-    "example",
-    "default",
-    "letmein",
-    "admin",
-    "test",
-)
+_COMMON = ("changeme", "secret", "password", "voipfleet", "voipmonitor", "example", "default", "letmein", "admin",
+           "test", "qwerty")  # fmt: skip
+_RUNS = ("1234567890", "0123456789", "abcdefghijklmnopqrstuvwxyz", "qwertyuiopasdfghjklzxcvbnm", "0123456789abcdef")
 
 
 @rule("T13")
@@ -70,9 +61,9 @@ def different_fleet(fleet: Fleet) -> Found:
 
 
 def is_default_like(password: str) -> bool:
-    """A common word, alone or repeated, with digits or signs around it; or one character again and again."""
+    """A common word, alone or repeated, with digits or signs around it; one character repeated; a run of keys."""
     plain = "".join(c for c in password.lower() if c.isalpha())
-    if len(set(password)) <= 2:
+    if len(set(password)) <= 2 or any(password.lower() in run * 5 for run in _RUNS):
         return True
     for word in _COMMON:
         plain = plain.replace(word, "")

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from voipfleet.topology import instance
-from voipfleet.topology.fleet import LOCAL_DATABASE, Finding, Fleet
+from voipfleet.topology.fleet import DESTINATIONS, LOCAL_DATABASE, Finding, Fleet
 
 Found = Iterator[tuple[str, str]]
 RULES: list[tuple[str, Callable[[Fleet], Found]]] = []
@@ -107,16 +107,23 @@ def _database(host) -> tuple:
 
 @rule("T24")
 def tls_ports_not_captured(fleet: Fleet) -> Found:
-    for host in fleet.hosts.values():
-        ports = {int(port) for port in re.findall(r":(\d{1,5})\b", str(host.given.get("ssl_ipport", "")))}
-        for source in fleet.hosts.values():
-            missing = ports - set(source.values["sipport"])
-            if missing and host.name in source.destinations("server_destination") + source.destinations(
-                "mirror_destination"
-            ):
-                listed = ", ".join(map(str, sorted(missing)))
-                yield source.name, (f"voipfleet_sipport lacks {listed}, which {host.name} is to decrypt"
+    decrypted = {host.name: {int(port) for port in re.findall(r":\s*(\d{1,5})\b", str(host.given["ssl_ipport"]))}
+                 for host in fleet.hosts.values() if "ssl_ipport" in host.given}  # fmt: skip
+    for source in fleet.hosts.values():
+        for name in dict.fromkeys(name for key in DESTINATIONS for name in source.destinations(key)):
+            captured = source.values["sipport"]
+            if missing := sorted(port for port in decrypted.get(name, ()) if port not in captured):
+                listed = ", ".join(map(str, missing))
+                yield source.name, (f"voipfleet_sipport lacks {listed}, which {name} is to decrypt"
                                     " (voipfleet_ssl_ipport); add it here")  # fmt: skip
+
+
+@rule("T25")
+def password_in_a_url(fleet: Fleet) -> Found:
+    for host in fleet.hosts.values():
+        if re.search(r"//[^/@:]*:[^/]*@|[?&]pass\w*=", host.values["database_url"] or ""):
+            yield host.name, ("voipfleet_database_url holds a password, which would stand in the configuration; use"
+                              " voipfleet_mysqlhost, _mysqldb, _mysqluser and _mysqlpassword instead")  # fmt: skip
 
 
 @rule("T26")
@@ -139,6 +146,14 @@ def variable_without_its_group(fleet: Fleet) -> Found:
                     host.name,
                     f"voipfleet_{key} is set but the host is not in group {group}; add it there or remove this",
                 )
+
+
+@rule("T28")
+def mirrors_nothing(fleet: Fleet) -> Found:
+    for host in fleet.hosts.values():
+        if "sensor" not in host.parts:  # of those T19 has said it
+            for key, text in instance.source_without_interface(host.values):
+                yield host.name, f"voipfleet_{key} {text}"
 
 
 @rule("W01")

@@ -29,3 +29,6 @@ VARIABLES: tuple[Variable, ...] = (
 )  # fmt: skip
 
 NAMES = frozenset(variable.name for variable in VARIABLES)
+# Keys that the rollout writes itself, from what it knows: an inventory that sets them would be overruled, or overrule
+# what the gate has compared.
+ROLLOUT_SETS = frozenset(("key_file", "sensor_keys", "server_key", "server_password_file"))
