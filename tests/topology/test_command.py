@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from topology.fleets import PASSWORD
 from voipfleet import cli
 
 PROJECT = Path(__file__).parents[2]
-MODES = ("client-server", "mirror", "sip-rtp-merge", "hybrid-chain")
+MODES = ("client-server", "packet-sender", "mirror", "sip-rtp-merge", "hybrid-chain")
 VAULT = "vault_voipfleet_server_password"
 
 
@@ -58,6 +60,28 @@ def test_a_template_is_not_guessed_at(inventory, capsys):
     assert "note: N04 hq: voipfleet_server_password is a template that only Ansible resolves" in capsys.readouterr().err
 
 
+def test_what_is_encrypted_is_not_judged_by_its_ciphertext(inventory, tmp_path, capsys, monkeypatch):
+    path = inventory("client-server")
+    (tmp_path / "word").write_text("of the vault\n")
+    vault = [str(Path(sys.executable).with_name("ansible-vault"))]
+    own = os.environ | {"ANSIBLE_VAULT_PASSWORD_FILE": str(tmp_path / "word"), "ANSIBLE_HOME": str(tmp_path)}
+    whole = path / "group_vars" / "all" / "vault.yml"
+    subprocess.run([*vault, "encrypt", str(whole)], env=own, check=True, capture_output=True)
+    assert cli.main(["topology", "check", str(path)]) == 2
+    assert "say where the vault's password is: ANSIBLE_VAULT_PASSWORD_FILE=<file>" in capsys.readouterr().err
+    monkeypatch.setenv("ANSIBLE_VAULT_PASSWORD_FILE", str(tmp_path / "word"))
+    assert cli.main(["topology", "check", str(path)]) == 0
+    assert "N04" not in capsys.readouterr().err
+
+    inline = subprocess.run([*vault, "encrypt_string", "short", "--name", VAULT], env=own, check=True,
+                            capture_output=True, text=True).stdout  # fmt: skip
+    whole.write_text(inline)
+    assert cli.main(["topology", "check", str(path)]) == 0
+    said = capsys.readouterr()
+    assert "note: N04 hq: voipfleet_server_password is encrypted in its place; playbooks/validate.yml" in said.err
+    assert "ANSIBLE_VAULT" not in said.err + said.out
+
+
 def test_pictures(inventory, tmp_path, capsys):
     path = str(inventory("hybrid-chain"))
     assert cli.main(["topology", "draw", path]) == 0
@@ -86,6 +110,13 @@ def test_rendered_configurations(tmp_path, capsys):
         file.write("server_destination_port = 7\n")
     assert cli.main(["topology", "check", str(tmp_path)]) == 78
     assert "T11 b1: sends to port 7 of hq, which listens on 60024" in capsys.readouterr().err
+    (tmp_path / "b1" / "voipfleet.conf").write_text("[general]\ninterfac = eth0\n")
+    (tmp_path / "hq" / "voipfleet.conf").unlink()
+    assert cli.main(["topology", "check", str(tmp_path)]) == 78
+    assert [line.removeprefix(f"{tmp_path}/") for line in capsys.readouterr().err.splitlines()] == [
+        "b1/voipfleet.conf:2: interfac: is not a known key (did you mean interface?); correct or remove it",
+        "hq/voipfleet.conf: cannot be read (No such file or directory); check the path and its permissions",
+    ]
 
 
 @pytest.mark.parametrize(
