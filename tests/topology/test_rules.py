@@ -198,6 +198,11 @@ def test_what_the_gate_accepts_the_daemon_accepts(changes, joins):
                                                                               parsed.mirror_destination))  # fmt: skip
 
 
+def test_ports_are_written_as_a_person_would():
+    for text in ("5060", "5060,5061", "5060-5062,5070,5080,5081", "1-65535"):
+        assert f"\nsipport = {text}\n" in gate(*fleet(branch1=v(sipport=text)))["hosts"]["branch1"]["config"]
+
+
 def _thousand(**variables) -> tuple[dict, dict]:
     groups, hostvars = fleet()
     for number in range(1000):
