@@ -102,7 +102,9 @@ def _ranges(ports: tuple[int, ...]) -> str:
             runs[-1][1] = port
         else:
             runs.append([port, port])
-    return ",".join(f"{low}-{high}" if high - low > 1 else ",".join(map(str, range(low, high + 1))) for low, high in runs)
+    return ",".join(
+        f"{low}-{high}" if high - low > 1 else ",".join(map(str, range(low, high + 1))) for low, high in runs
+    )
 
 
 def _outside_state(values: dict) -> list[str]:
