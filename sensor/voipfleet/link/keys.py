@@ -96,6 +96,6 @@ def parse_sensor_keys(words) -> dict[bytes, str]:
     """`sensor_keys`: `name:base64` words as public key -> name."""
     found = {}
     for word in words or ():
-        name, _, text = word.partition(":")
+        name, _, text = word.rpartition(":")  # a name may be an IPv6 address
         found[decode(text, "sensor_keys")] = name
     return found

@@ -58,3 +58,8 @@ def test_pins_and_allow_lists():
     assert keys.parse_sensor_keys((f"branch1:{text}",)) == {b"k" * 32: "branch1"}
     with pytest.raises(ConfigError, match="sensor_keys: 'branch1' is no public key"):
         keys.parse_sensor_keys(("x:branch1",))
+
+
+def test_a_host_named_by_an_ipv6_address_is_listed():
+    public = b"k" * 32
+    assert keys.parse_sensor_keys([f"2001:db8::1:{keys.encode(public)}"]) == {public: "2001:db8::1"}
