@@ -17,6 +17,7 @@ from voipfleet.decode.columns import Packets
 SECOND = 1_000_000_000
 LINGER = SECOND // 2  # late RTP after the end of a call
 PATIENCE = 2 * SECOND  # how often all open calls are looked at: their timeouts are minutes
+GRID = SECOND // 10  # records leave at these times, so that the cut into blocks changes nothing
 MAX_CALLS, MAX_CALL_STREAMS = 20_000, 64
 
 
@@ -59,7 +60,8 @@ class Analyser:
         self._ended: dict[bytes, int] = {}  # Call-IDs of emitted calls: late messages make no second call
         self._media = Media(self.settings.jitterbuffer, self._count)
         self._over: set[bytes] = set()  # calls that have ended and linger for late RTP
-        self._now = self._checked = 0
+        self._now = 0
+        self._due = self._look = 0  # when something may leave next; when all calls are looked at next
 
     @property
     def active_calls(self) -> int:
@@ -80,15 +82,30 @@ class Analyser:
             for call in self._calls.values():
                 call.drops += block.drops
         signalling = self._sip[packets.sport] | self._sip[packets.dport]
-        out = []
-        for at in np.nonzero(signalling)[0].tolist():
-            out += self._message(packets, at)
         found = rtp.parse(packets, ~signalling)
         self._count("rtp", len(found.index))
         self._count("rtcp", found.rtcp)
         self._count("other", int(np.count_nonzero(~signalling)) - len(found.index) - found.rtcp)
-        self._media.feed(packets, found)
-        return out + (self.tick(int(block.ts.max())) if len(block) else [])
+        return self._in_time(block, packets, np.nonzero(signalling)[0], found) if len(block) else []
+
+    def _in_time(self, block: Block, packets: Packets, messages: np.ndarray, media: rtp.Rtp) -> list[CallRecord]:
+        """Messages and media up to each moment at which a record may leave, then the record: as if packet by packet."""
+        out: list[CallRecord] = []
+        clock = np.maximum.accumulate(packets.ts[media.index]) if len(media.index) else packets.ts[:0]
+        done = 0
+        times = packets.ts[messages].tolist()
+        self._start(int(block.ts[0]))
+        for at, ts in [*zip(messages.tolist(), times, strict=True), (-1, int(block.ts.max()))]:
+            while ts >= self._due:
+                stop = int(np.searchsorted(clock, self._due))
+                self._media.feed(packets, media.part(done, stop))
+                done = max(done, stop)
+                out += self._turn(ts)
+            if at >= 0:
+                out += self._message(packets, at)
+        self._media.feed(packets, media.part(done, len(clock)))
+        self._now = max(self._now, ts)
+        return out
 
     def _message(self, packets: Packets, at: int) -> list[CallRecord]:
         start, ts = int(packets.start[at]), int(packets.ts[at])
@@ -120,6 +137,7 @@ class Analyser:
                 self._media.name(endpoint, call.media[endpoint][1])
             if call.state == "ended":
                 self._over.add(message.call_id)
+                self._due = min(self._due, self._leaves(call))
         except sip.ParseError as error:
             self._count("sip_errors")
             self._count(f"sip_error_{error}")
@@ -130,24 +148,38 @@ class Analyser:
 
     def tick(self, now_ns: int) -> list[CallRecord]:
         """Records of calls that have ended by `now_ns` (same clock as the packets)."""
+        out = []
+        self._start(now_ns)
+        while now_ns >= self._due:
+            out += self._turn(now_ns)
         self._now = max(self._now, now_ns)
-        if self._now - self._checked < SECOND // 20:
-            return []
-        slow = self._now // PATIENCE != self._checked // PATIENCE
-        self._checked = self._now
+        return out
+
+    def _start(self, ts: int) -> None:
+        if not self._look:
+            self._look = self._due = (ts // PATIENCE + 1) * PATIENCE
+
+    def _turn(self, until: int) -> list[CallRecord]:
+        """What is due at `_due`; then the next such moment, at the latest that after `until` where no call is up."""
+        self._now = max(self._now, self._due)
         out = []
         for key in list(self._over):
             call = self._calls.get(key)
             if call is None or call.state != "ended":
                 self._over.discard(key)
-            elif self._now >= call.last + LINGER:
+            elif self._leaves(call) <= self._due:
                 out.append(self._emit(key, self._why(call)))
-        if slow:
+        if self._due >= self._look:
             for key, call in list(self._calls.items()):
                 if call.state != "ended" and (why := self._expired(call)):
                     out.append(self._emit(key, why))
             self._forget()
+            self._look = ((self._due if self._calls else max(until, self._due)) // PATIENCE + 1) * PATIENCE
+        self._due = min([self._look, *(self._leaves(self._calls[key]) for key in self._over)])
         return out
+
+    def _leaves(self, call: Dialog) -> int:
+        return -(-(call.last + LINGER) // GRID) * GRID
 
     def _why(self, call: Dialog) -> str:
         return "cancel" if call.cancelled else "bye" if call.hung_up_by else "rejected"

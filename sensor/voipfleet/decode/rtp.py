@@ -22,6 +22,11 @@ class Rtp:
     size: np.ndarray
     rtcp: int
 
+    def part(self, start: int, stop: int) -> "Rtp":
+        """The packets from `start` to before `stop`, in capture order."""
+        columns = (self.index, self.pt, self.seq, self.stamp, self.ssrc, self.payload, self.size)
+        return Rtp(*(column[start:stop] for column in columns), self.rtcp)
+
 
 def parse(packets: Packets, among: np.ndarray) -> Rtp:
     """The valid RTP packets among those that `among` (bool, one a packet) selects."""

@@ -1,0 +1,51 @@
+"""The cut into blocks changes nothing: one packet a block, odd sizes, or everything at once give the same records."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from voipfleet.calls import record
+from voipfleet.calls.analyser import Analyser
+from voipfleet.capture.pcapfile import read_blocks
+
+sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
+from traffic import write
+
+CORPUS = os.environ.get("VOIPFLEET_CORPUS")
+
+
+def records(path: Path, size: int) -> list[dict]:
+    analyser, calls = Analyser(), []
+    for block in read_blocks(str(path), size):
+        calls += analyser.feed(block)
+    calls += analyser.finish("end_of_capture")
+    found = [json.loads(record.to_json(call)) for call in calls]
+    for call in found:
+        del call["uuid"]
+    return sorted(found, key=lambda call: (call["setup_time"], call["call_id"]))
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory):
+    """Forty calls, and media that go on after some of them have ended."""
+    path = tmp_path_factory.mktemp("traffic") / "a.pcap"
+    made = write(path, 40, 2.0, mix=True)
+    return path, made
+
+
+@pytest.mark.parametrize("size", [1, 700, 4096, 65536, 1 << 20])
+def test_the_size_of_blocks(capture, size):
+    path, made = capture
+    found = records(path, size)
+    assert found == records(path, 4 << 20)
+    assert len(found) == 40
+    assert sum(stream["lost"] for call in found for stream in call["streams"]) == made["lost"] > 0
+
+
+@pytest.mark.skipif(not CORPUS, reason="VOIPFLEET_CORPUS is not set")
+@pytest.mark.parametrize("size", [1, 3000])
+def test_the_size_of_blocks_over_the_edge_cases(size):
+    for path in sorted(Path(CORPUS, "edge").glob("*.pcap")):
+        assert records(path, size) == records(path, 4 << 20), path.name
