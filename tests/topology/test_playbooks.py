@@ -171,3 +171,24 @@ def test_a_variable_that_cannot_be_resolved_is_named(site):
     returned, said = site.run(playbook="playbooks/validate.yml")
     assert returned != 0
     assert "T02 branch1: voipfleet_site cannot be resolved; see whether all that it names is defined" in said
+
+
+def test_a_key_lies_beside_the_inventory_that_names_its_host(site, tmp_path):
+    """Two inventories in one run, as a company with one file a region has it."""
+    site.write({})
+    tree = yaml.safe_load(site.inventory.read_text())
+    other = tmp_path / "north" / "hosts.yml"
+    branch = tree["all"]["hosts"].pop("branch1")
+    del tree["all"]["children"]["sensors"]["hosts"]["branch1"]
+    site.inventory.write_text(yaml.safe_dump(tree))
+    for folder, name in ((site.inventory.parent, "hq"), (other.parent, "branch1")):
+        (folder / "keys").mkdir(parents=True)
+        key = f"{name:A<42}E="
+        (folder / "keys" / f"{name}.pub").write_text(f"# voipfleet-key {key} {name}\n")
+    other.write_text(yaml.safe_dump({"sensors": {"hosts": {"branch1": branch}}}))
+    returned, said = site.run(
+        "-i", str(other), "-e", f"voipfleet_render_to={tmp_path}/out", playbook="playbooks/render.yml"
+    )
+    assert returned == 0, said
+    assert f"server_key = {'hq':A<42}E=" in (tmp_path / "out" / "branch1" / "voipfleet.conf").read_text()
+    assert f"sensor_keys = branch1:{'branch1':A<42}E=" in (tmp_path / "out" / "hq" / "voipfleet.conf").read_text()

@@ -8,7 +8,7 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 NEEDS_PYTHON, ANSIBLE_FROM, ANSIBLE_BELOW = (3, 11), (2, 16), (2, 21)  # what the tests run with
 
 
-def voipfleet_gate(hostvars, groups, inventory_dir=None):
+def voipfleet_gate(hostvars, groups):
     """The plan (see voipfleet.topology.plan.gate); nothing secret is in it."""
     unfit = _unfit()
     if unfit:
@@ -22,7 +22,7 @@ def voipfleet_gate(hostvars, groups, inventory_dir=None):
     unresolved = []
     variables = {name: _variables(hostvars, name, unresolved) for name in names}
     members = {str(group): [str(name) for name in hosts] for group, hosts in groups.items()}
-    plan = gate(members, variables, _keys(inventory_dir), _own(hostvars, members))
+    plan = gate(members, variables, _keys(hostvars, names), _own(hostvars, members))
     if unresolved:
         plan["errors"], plan["hosts"] = sorted([*plan["errors"], *unresolved]), {}
     return plan
@@ -43,11 +43,11 @@ def _unfit():
 
 def _variables(hostvars, name, unresolved):
     """The host's variables that matter here, resolved by Ansible, as plain Python."""
-    found = {}
-    for variable in list(hostvars[name]):
+    found, own = {}, hostvars[name]
+    for variable in list(own):
         if str(variable).startswith("voipfleet_") or variable == "ansible_host":
             try:
-                found[str(variable)] = _plain(hostvars[name][variable])
+                found[str(variable)] = _plain(own[variable])
             except Exception:  # the message of a template may hold what it is made of
                 unresolved.append(
                     f"T02 {name}: {variable} cannot be resolved; see whether all that it names is defined"
@@ -65,13 +65,17 @@ def _plain(value):
     return str(value)
 
 
-def _keys(inventory_dir):
-    """Public keys that earlier rollouts fetched: `keys/<host>.pub` beside the inventory (see roles/voipfleet)."""
-    folder = Path(str(inventory_dir)) / "keys" if inventory_dir else None
-    if not folder or not folder.is_dir():
-        return {}
-    words = {path.stem: path.read_text("ascii", "replace").split() for path in sorted(folder.glob("*.pub"))}
-    return {name: found[2] for name, found in words.items() if found[:2] == ["#", "voipfleet-key"] and len(found) > 2}
+def _keys(hostvars, names):
+    """Public keys that earlier rollouts fetched: `keys/<host>.pub` beside each host's inventory (roles/voipfleet)."""
+    keys = {}
+    for name in names:
+        beside = hostvars[name].get("inventory_dir")
+        path = Path(str(beside)) / "keys" / f"{name}.pub"
+        if beside and path.is_file():
+            words = path.read_text("ascii", "replace").split()
+            if words[:2] == ["#", "voipfleet-key"] and len(words) > 2:
+                keys[name] = words[2]
+    return keys
 
 
 def _own(hostvars, members):
