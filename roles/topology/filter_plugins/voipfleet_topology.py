@@ -4,6 +4,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from ansible.release import __version__
+
 CHECKOUT = Path(__file__).resolve().parents[3]
 NEEDS_PYTHON, ANSIBLE_FROM, ANSIBLE_BELOW = (3, 11), (2, 16), (2, 21)  # what the tests run with
 
@@ -29,16 +31,17 @@ def voipfleet_gate(hostvars, groups):
 
 
 def _unfit():
-    from ansible.release import __version__
-
-    version = tuple(int(part) for part in __version__.split(".")[:2])
     if sys.version_info < NEEDS_PYTHON:
         return (f"T00 controller: its Ansible runs on Python {sys.version_info[0]}.{sys.version_info[1]}; install"
                 " ansible-core for Python 3.11 or newer")  # fmt: skip
-    if not ANSIBLE_FROM <= version < ANSIBLE_BELOW:
+    if not ANSIBLE_FROM <= _version() < ANSIBLE_BELOW:
         return (f"T00 controller: ansible-core {__version__} was not tested with this release; use one from"
                 f" {ANSIBLE_FROM[0]}.{ANSIBLE_FROM[1]} to before {ANSIBLE_BELOW[0]}.{ANSIBLE_BELOW[1]}")  # fmt: skip
     return ""
+
+
+def _version():
+    return tuple(int(part) for part in __version__.split(".")[:2])
 
 
 def _variables(hostvars, name, unresolved):
@@ -47,12 +50,23 @@ def _variables(hostvars, name, unresolved):
     for variable in list(own):
         if str(variable).startswith("voipfleet_") or variable == "ansible_host":
             try:
-                found[str(variable)] = _plain(own[variable])
+                value = own[variable]
+                if _left(value):
+                    raise ValueError(variable)
+                found[str(variable)] = _plain(value)
             except Exception:  # the message of a template may hold what it is made of
                 unresolved.append(
                     f"T02 {name}: {variable} cannot be resolved; see whether all that it names is defined"
                 )
     return found
+
+
+def _left(value):
+    """Whether a template is left in it: before 2.19 hostvars give back as it stands what they cannot resolve."""
+    if isinstance(value, (list, tuple)):
+        return any(map(_left, value))
+    looks = isinstance(value, str) and ("{{" in value or "{%" in value) and not hasattr(value, "__UNSAFE__")
+    return looks and _version() < (2, 19)
 
 
 def _plain(value):
