@@ -5,6 +5,7 @@ import sys
 
 from voipfleet.calls.analyser import Analyser, AnalyserSettings
 from voipfleet.calls.record import CallRecord
+from voipfleet.capture.merge import merge
 from voipfleet.capture.pcapfile import read_blocks
 from voipfleet.config import convert
 from voipfleet.options import BY_KEY
@@ -19,7 +20,9 @@ def _ports(text: str) -> tuple[int, ...]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", nargs="+", metavar="FILE", help="pcap or pcapng file, - for standard input")
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="pcap or pcapng file, - for standard input; several are one capture"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a call")
     text = "ports that carry SIP, as in 5060,5070-5080 (%(default)s)"
     parser.add_argument("--sipport", type=_ports, default=BY_KEY["sipport"].default, help=text)
@@ -28,9 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     analyser = Analyser(AnalyserSettings(sipport=args.sipport, dtmf2db=True))
     calls: list[CallRecord] = []
-    for path in args.files:
-        for block in read_blocks(path):
-            calls += analyser.feed(block)
+    for block in merge([read_blocks(path) for path in args.files]):
+        calls += analyser.feed(block)
     calls += analyser.finish("end_of_capture")
     calls.sort(key=lambda call: (call.setup_time, call.call_id))
     print_calls(calls, json=args.json)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from voipfleet.calls import record
 from voipfleet.calls.analyser import Analyser
+from voipfleet.capture.merge import merge
 from voipfleet.capture.pcapfile import read_blocks
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
@@ -20,7 +21,11 @@ def records(path: Path, size: int) -> list[dict]:
     analyser, calls = Analyser(), []
     for block in read_blocks(str(path), size):
         calls += analyser.feed(block)
-    calls += analyser.finish("end_of_capture")
+    return plain(calls + analyser.finish("end_of_capture"))
+
+
+def plain(calls) -> list[dict]:
+    """The records without what is drawn at random."""
     found = [json.loads(record.to_json(call)) for call in calls]
     for call in found:
         del call["uuid"]
@@ -42,6 +47,27 @@ def test_the_size_of_blocks(capture, size):
     assert found == records(path, 4 << 20)
     assert len(found) == 40
     assert sum(stream["lost"] for call in found for stream in call["streams"]) == made["lost"] > 0
+
+
+def test_sip_and_rtp_in_two_files_in_either_order(capture, tmp_path):
+    path, _ = capture
+    raw, at = path.read_bytes(), 24
+    parts = {"sip": raw[:24], "rtp": raw[:24]}
+    while at < len(raw):
+        size = int.from_bytes(raw[at + 8 : at + 12], "little")
+        packet = raw[at : at + 16 + size]
+        parts["sip" if b"SIP/2.0" in packet else "rtp"] += packet
+        at += 16 + size
+    for name, content in parts.items():
+        (tmp_path / name).write_bytes(content)
+
+    def together(*names: str) -> list[dict]:
+        analyser, calls = Analyser(), []
+        for block in merge([read_blocks(str(tmp_path / name), 50_000) for name in names]):
+            calls += analyser.feed(block)
+        return plain(calls + analyser.finish("end_of_capture"))
+
+    assert together("sip", "rtp") == together("rtp", "sip") == records(path, 4 << 20)
 
 
 @pytest.mark.skipif(not CORPUS, reason="VOIPFLEET_CORPUS is not set")
