@@ -10,8 +10,9 @@ from voipfleet.calls import emodel
 from voipfleet.calls.dialog import Dialog, Endpoint
 from voipfleet.calls.media import Media, Stream
 from voipfleet.calls.record import CallRecord, StreamRecord
+from voipfleet.calls.reports import Reports
 from voipfleet.capture.block import Block
-from voipfleet.decode import frames, rtp, sdp, sip
+from voipfleet.decode import frames, rtcp, rtp, sdp, sip
 from voipfleet.decode.columns import Packets
 
 SECOND = 1_000_000_000
@@ -40,6 +41,11 @@ class AnalyserSettings:
         return cls(**{**values, "sipport": tuple(values["sipport"])})
 
 
+def _clock(packets: Packets, index: np.ndarray) -> np.ndarray:
+    """The times of the packets at `index`, none earlier than the one before."""
+    return np.maximum.accumulate(packets.ts[index]) if len(index) else packets.ts[:0]
+
+
 def _show(endpoint: Endpoint) -> str:
     ip = ipaddress.IPv6Address(endpoint[0] << 64 | endpoint[1])
     return f"{ip.ipv4_mapped}:{endpoint[2]}" if ip.ipv4_mapped else f"[{ip}]:{endpoint[2]}"
@@ -59,6 +65,7 @@ class Analyser:
         self._calls: dict[bytes, Dialog] = {}
         self._ended: dict[bytes, int] = {}  # Call-IDs of emitted calls: late messages make no second call
         self._media = Media(self.settings.jitterbuffer, self._count)
+        self._reports = Reports(self._count)
         self._over: set[bytes] = set()  # calls that have ended and linger for late RTP
         self._now = 0
         self._due = self._look = 0  # when something may leave next; when all calls are looked at next
@@ -84,28 +91,47 @@ class Analyser:
         signalling = self._sip[packets.sport] | self._sip[packets.dport]
         found = rtp.parse(packets, ~signalling)
         self._count("rtp", len(found.index))
-        self._count("rtcp", found.rtcp)
-        self._count("other", int(np.count_nonzero(~signalling)) - len(found.index) - found.rtcp)
+        self._count("rtcp", len(found.control))
+        self._count("other", int(np.count_nonzero(~signalling)) - len(found.index) - len(found.control))
         return self._in_time(block, packets, np.nonzero(signalling)[0], found) if len(block) else []
 
     def _in_time(self, block: Block, packets: Packets, messages: np.ndarray, media: rtp.Rtp) -> list[CallRecord]:
         """Messages and media up to each moment at which a record may leave, then the record: as if packet by packet."""
         out: list[CallRecord] = []
-        clock = np.maximum.accumulate(packets.ts[media.index]) if len(media.index) else packets.ts[:0]
-        done = 0
+        clock, heard = _clock(packets, media.index), _clock(packets, media.control)
+        done = told = 0
+
+        def upto(moment: int) -> None:
+            nonlocal done, told
+            start, done = done, max(done, int(np.searchsorted(clock, moment)))
+            self._media.feed(packets, media.part(start, done))
+            start, told = told, max(told, int(np.searchsorted(heard, moment)))
+            for at in media.control[start:told].tolist():
+                self._control(packets, at)
+
         times = packets.ts[messages].tolist()
         self._start(int(block.ts[0]))
         for at, ts in [*zip(messages.tolist(), times, strict=True), (-1, int(block.ts.max()))]:
             while ts >= self._due:
-                stop = int(np.searchsorted(clock, self._due))
-                self._media.feed(packets, media.part(done, stop))
-                done = max(done, stop)
+                upto(self._due)
                 out += self._turn(ts)
             if at >= 0:
                 out += self._message(packets, at)
-        self._media.feed(packets, media.part(done, len(clock)))
+        upto(1 << 62)
         self._now = max(self._now, ts)
         return out
+
+    def _control(self, packets: Packets, at: int) -> None:
+        start = int(packets.start[at])
+        try:
+            found = rtcp.parse(packets.data[start : start + int(packets.length[at])].tobytes())
+        except sip.ParseError as error:
+            self._count("rtcp_errors")
+            self._count(f"rtcp_error_{error}")
+            return
+        hosts = [(int(high[at]), int(low[at])) for high, low in
+                 ((packets.src_hi, packets.src_lo), (packets.dst_hi, packets.dst_lo))]  # fmt: skip
+        self._reports.take(int(packets.ts[at]), *hosts, found)
 
     def _message(self, packets: Packets, at: int) -> list[CallRecord]:
         start, ts = int(packets.start[at]), int(packets.ts[at])
@@ -205,6 +231,7 @@ class Analyser:
     def _forget(self) -> None:
         before = self._now - 60 * SECOND
         self._ended = {k: t for k, t in self._ended.items() if t > before}
+        self._reports.forget(before)
         self._media.forget(before, {endpoint for call in self._calls.values() for endpoint in call.media})
 
     def finish(self, end_reason: str = "end_of_capture") -> list[CallRecord]:
@@ -260,4 +287,5 @@ class Analyser:
             direction=direction, sensor=self.sensor, src=_show(stream.src), dst=_show(stream.dst), ssrc=stream.ssrc,
             codec=codec, payload_types=sorted(stream.types), ptime=media.ptime, r_factor=r, mos=mos,
             dtmf=stream.digits if self.settings.dtmf2db else "", **figures,
+            **self._reports.of(stream.src[:2], stream.dst[:2], stream.ssrc, self._media.table.rate(stream.row)),
         )  # fmt: skip

@@ -60,7 +60,7 @@ class Media:
             rows[unknown] = self._index.lookup(keys[unknown])
             good = rows >= 0
             if not good.all():  # the table is full
-                r = rtp.Rtp(*(c[good] for c in (r.index, r.pt, r.seq, r.stamp, r.ssrc, r.payload, r.size)), r.rtcp)
+                r = rtp.Rtp(*(c[good] for c in (r.index, r.pt, r.seq, r.stamp, r.ssrc, r.payload, r.size)), r.control)
                 rows = rows[good]
         ts = packets.ts[r.index]
         self._last[rows] = np.maximum(ts, self._last[rows])

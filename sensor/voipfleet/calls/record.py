@@ -36,6 +36,11 @@ class StreamRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     delta_max_ms: float = 0.0
     mos: float | None = None
     r_factor: float | None = None
+    rtcp_lost: int | None = None  # as its receiver said last (RTCP), in all
+    rtcp_jitter_ms: float | None = None  # likewise
+    rtcp_mos: float | None = None  # likewise, by XR VoIP metrics (MOS-LQ)
+    rtcp_rtt_ms: float | None = None  # from this sensor to its receiver and back, the mean of what was answered
+    rtcp_delay_ms: int | None = None  # round trip as its receiver says (XR)
     dtmf: str = ""
 
 

@@ -48,6 +48,10 @@ class StreamTable:
         for name in NAMES:
             self.columns[name][row] = state[name]
 
+    def rate(self, row: int) -> int:
+        """RTP ticks a second."""
+        return int(self.columns["rate"][row])
+
     def result(self, row: int) -> dict:
         return scalar.result(self.state(row))
 

@@ -11,7 +11,8 @@ _HEADER = fields(12, first=("u1", 0), second=("u1", 1), seq=(">u2", 2), stamp=("
 
 @dataclass(slots=True)
 class Rtp:
-    """Columns of the RTP packets among `Packets`: `index` is the packet there; `size` payload bytes."""
+    """Columns of the RTP packets among `Packets`: `index` is the packet there; `size` payload bytes. `control`: the
+    packets there that are RTCP."""
 
     index: np.ndarray
     pt: np.ndarray
@@ -20,12 +21,12 @@ class Rtp:
     ssrc: np.ndarray
     payload: np.ndarray
     size: np.ndarray
-    rtcp: int
+    control: np.ndarray
 
     def part(self, start: int, stop: int) -> "Rtp":
         """The packets from `start` to before `stop`, in capture order."""
         columns = (self.index, self.pt, self.seq, self.stamp, self.ssrc, self.payload, self.size)
-        return Rtp(*(column[start:stop] for column in columns), self.rtcp)
+        return Rtp(*(column[start:stop] for column in columns), self.control[:0])
 
 
 def parse(packets: Packets, among: np.ndarray) -> Rtp:
@@ -36,6 +37,7 @@ def parse(packets: Packets, among: np.ndarray) -> Rtp:
     kind = header["second"]
     version = header["first"] >> 6 == 2
     control = version & (kind >= 192) & (kind <= 223)
+    reports = index[control]
     media = version & ~control
     if not media.all():
         index, at, header = index[media], at[media], header[media]
@@ -53,4 +55,4 @@ def parse(packets: Packets, among: np.ndarray) -> Rtp:
         index, at, header, head, room = (column[good] for column in (index, at, header, head, room))
     return Rtp(index, (header["second"] & 127).astype(np.int64), header["seq"].astype(np.int64),
                header["stamp"].astype(np.int64), header["ssrc"].astype(np.int64), at + head, room - head,
-               int(np.count_nonzero(control)))  # fmt: skip
+               reports)  # fmt: skip
