@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 
 MAX_LINE, MAX_HEAD, MAX_HEADERS, MAX_VALUE = 8 << 10, 32 << 10, 128, 255
+MAX_NAMES = 1024
 _COMPACT = {b"i": b"call-id", b"f": b"from", b"t": b"to", b"m": b"contact", b"l": b"content-length",
             b"v": b"via", b"c": b"content-type", b"s": b"subject", b"k": b"supported"}  # fmt: skip
 _TOKEN = re.compile(rb"[A-Za-z0-9.!%*_+`'~-]+\Z")
@@ -39,15 +40,39 @@ def show(value: bytes) -> str:
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
-def parse(data: bytes) -> Message:
-    """The message in one datagram. CRLF, or bare LF as some phones send."""
-    data = data.lstrip(b"\r\n")
+_names: dict[bytes, bytes] = {}  # spellings of header names that were met -> lower case and long
+
+
+def _name(raw: bytes) -> bytes:
+    """A header's name as it is kept; empty for what is no token."""
+    name = raw.rstrip(b" \t").lower()
+    if not _TOKEN.match(name):
+        return b""
+    name = _COMPACT.get(name, name)
+    if len(_names) < MAX_NAMES and len(raw) <= 40:
+        _names[raw] = name
+    return name
+
+
+def _split(data: bytes) -> tuple[bytes, bytes]:
+    """(head without its line ends, body): the first empty line parts them."""
+    at = data.find(b"\r\n\r\n", 0, MAX_HEAD + 4)
+    if at >= 0 and data.find(b"\n\n", 0, at) < 0 and data.find(b"\n\r\n", 0, at + 4) == at + 1:
+        return data[:at].rstrip(b"\r\n"), data[at + 4 :]
     cut = re.search(rb"\r?\n\r?\n", data[: MAX_HEAD + 4])
     if cut is None and len(data) > MAX_HEAD:
         raise ParseError("head_too_long")
     head, body = (data[: cut.start()], data[cut.end() :]) if cut else (data, b"")
-    lines = re.split(rb"\r?\n", head.rstrip(b"\r\n"))
-    if any(len(line) > MAX_LINE for line in lines):
+    return head.rstrip(b"\r\n"), body
+
+
+def parse(data: bytes) -> Message:
+    """The message in one datagram. CRLF, or bare LF as some phones send."""
+    data = data.lstrip(b"\r\n")
+    head, body = _split(data)
+    plain = head.count(b"\n") == head.count(b"\r\n")
+    lines = head.split(b"\r\n") if plain else re.split(rb"\r?\n", head)
+    if len(head) > MAX_LINE and any(len(line) > MAX_LINE for line in lines):
         raise ParseError("line_too_long")
     method, status = b"", 0
     if match := _REQUEST.match(lines[0]):
@@ -66,13 +91,11 @@ def parse(data: bytes) -> Message:
                 headers[last] += b" " + line.strip()
             continue
         name, colon, value = line.partition(b":")
-        name = name.rstrip(b" \t").lower()
+        known = _names.get(name) or _name(name)
         last = None
-        if colon and _TOKEN.match(name):
-            name = _COMPACT.get(name, name)
-            if name not in headers:
-                headers[name] = value.strip()
-                last = name
+        if colon and known and known not in headers:
+            headers[known] = value.strip()
+            last = known
     call_id = headers.get(b"call-id", b"")
     cseq = _CSEQ.match(headers.get(b"cseq", b""))
     if not call_id or cseq is None or b"from" not in headers or b"to" not in headers:

@@ -1,6 +1,7 @@
 """The SIP and SDP parsers: what they take, and that only ParseError leaves them."""
 
 import contextlib
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -38,3 +39,12 @@ def test_sdp_media():
     )
     with pytest.raises(sip.ParseError):
         sdp.parse(b"c=IN IP4 host.example\r\n")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from([b"\r\n", b"\n", b"\r", b"a", b"bc", b"\r\n\r\n", b"\n\n"]), max_size=14))
+def test_the_first_empty_line_parts_head_and_body(parts):
+    data = b"".join(parts)
+    cut = re.search(rb"\r?\n\r?\n", data)
+    head, body = (data[: cut.start()], data[cut.end() :]) if cut else (data, b"")
+    assert sip._split(data) == (head.rstrip(b"\r\n"), body)
