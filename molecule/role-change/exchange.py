@@ -18,6 +18,8 @@ from fleet_calls import CALLS, Failed, Fleet, bed  # noqa: E402 # shared with th
 
 LISBON, PORTO = "10.80.0.11", "10.80.0.21"
 
+SINCE = ("systemctl", "show", "voipfleet", "--property=ExecMainStartTimestamp")
+
 
 def roll_out(stage: str) -> str:
     words = ["ansible-playbook", "-i", HERE / "inventory", "-i", HERE / "stages" / f"{stage}.yml", ROOT / "site.yml"]
@@ -74,6 +76,11 @@ def main() -> None:
     expect("and is disabled", says("porto", "systemctl", "is-enabled", "mariadb") == "disabled")
     expect("and its data are there", says("porto", "ls", "/var/lib/mysql/voipfleet/calls.ibd") != "")
     expect("nothing is left to change", roll_out("before").count("changed=0") == 2)
+
+    since = says("porto", *SINCE)
+    bed("exec", "porto", "touch", "/etc/voipfleet/voipfleet.conf")  # as a rollout that was cut short leaves it
+    roll_out("before")
+    expect("a daemon that is older than its configuration is started anew", says("porto", *SINCE) != since)
 
 
 if __name__ == "__main__":
