@@ -5,7 +5,8 @@
 
 Every wheel is one that the lock names, checked against the lock's hash; the daemon's own wheel is built by the locked
 flit_core. The release's name digests source, lock, Python and machine, so an unchanged tree is not built again. Prints
-one JSON object: release, archive, built. Needs Python 3.9, pip, and on the first build the package index.
+one JSON object: release, archive, pip (the wheel in it that installs the others), built. Needs Python 3.9, pip, and on
+the first build the package index.
 """
 
 import argparse
@@ -39,7 +40,8 @@ def main() -> int:
     missing = not archive.exists()
     if missing and not args.name_only:
         missing = build(args, release, archive)
-    print(json.dumps({"release": release, "archive": str(archive), "built": missing and not args.name_only}))
+    built = missing and not args.name_only
+    print(json.dumps({"release": release, "archive": str(archive), "pip": pip_wheel(args.lock), "built": built}))
     return 0
 
 
@@ -58,6 +60,10 @@ def version() -> str:
 
 def lock_file(lock: str) -> Path:
     return PROJECT / "requirements" / f"{lock}.txt"
+
+
+def pip_wheel(lock: str) -> str:
+    return f"pip-{re.search(r'^pip==([0-9.]+)', lock_file(lock).read_text('utf-8'), re.MULTILINE)[1]}-py3-none-any.whl"
 
 
 def build(args, release: str, archive: Path) -> bool:
