@@ -99,10 +99,10 @@ class Dialog:
 
     def _media(self, message: sip.Message, side: str) -> list[Endpoint]:
         fresh = []
-        if b"application/sdp" in message.headers.get(b"content-type", b"").lower() and message.body:
-            for media in sdp.parse(message.body):
+        if body := sdp.extract(message.headers.get(b"content-type", b""), message.body):
+            for media in sdp.parse(body):
                 endpoint = (*media.address, media.port)
-                if endpoint in self.media or len(self.media) < MAX_ENDPOINTS:
+                if media.reachable and (endpoint in self.media or len(self.media) < MAX_ENDPOINTS):
                     self.media[endpoint] = (side, media)
                     fresh.append(endpoint)
         return fresh
