@@ -281,8 +281,7 @@ class Analyser:
                 codec = name
                 break
         figures = self._media.table.result(stream.row)
-        bad = figures["lost"] + figures["discarded"]
-        r, mos = emodel.quality(codec, figures["expected"], bad, figures["loss_bursts"])
+        r, mos = emodel.quality(codec, *(figures[n] for n in ("expected", "lost", "loss_bursts", "discarded")))
         return StreamRecord(
             direction=direction, sensor=self.sensor, src=_show(stream.src), dst=_show(stream.dst), ssrc=stream.ssrc,
             codec=codec, payload_types=sorted(stream.types), ptime=media.ptime, r_factor=r, mos=mos,
