@@ -20,6 +20,8 @@ LINGER = SECOND // 2  # late RTP after the end of a call
 PATIENCE = 2 * SECOND  # how often all open calls are looked at: their timeouts are minutes
 GRID = SECOND // 10  # records leave at these times, so that the cut into blocks changes nothing
 MAX_CALLS, MAX_CALL_STREAMS = 20_000, 64
+COUNTERS = ("packets", "ignored", "held", "made", "sip", "sip_errors", "rtp", "rtcp", "other", "drops", "calls",
+            "calls_evicted", "streams_refused")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,10 @@ class Analyser:
     def __init__(self, settings: AnalyserSettings | None = None, sensor: str = "", site: str = ""):
         self.settings = settings or AnalyserSettings()
         self.sensor, self.site = sensor, site
-        self.counters: dict[str, int] = dict.fromkeys(("packets", "ignored", "sip", "sip_errors", "rtp", "rtcp",
-                                                       "other", "drops", "calls", "calls_evicted",
-                                                       "streams_refused"), 0)  # fmt: skip
+        self.counters: dict[str, int] = dict.fromkeys(COUNTERS, 0)
         self._sip = np.zeros(65536, bool)
         self._sip[list(self.settings.sipport)] = True
+        self._decoder = frames.Decoder(self._sip, self._count)
         self._calls: dict[bytes, Dialog] = {}
         self._ended: dict[bytes, int] = {}  # Call-IDs of emitted calls: late messages make no second call
         self._media = Media(self.settings.jitterbuffer, self._count)
@@ -79,8 +80,10 @@ class Analyser:
 
     def feed(self, block: Block) -> list[CallRecord]:
         """One block; the records of calls that ended."""
-        packets = frames.parse(block)
+        packets = self._decoder.parse(block)
         self._count("packets", len(block))
+        self._count("held", packets.held)
+        self._count("made", packets.made + packets.lost)
         self._count("drops", block.drops)
         for reason, number in packets.ignored.items():
             self._count("ignored", number)

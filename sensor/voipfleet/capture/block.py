@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 # Link types (the LINKTYPE_ numbers of the pcap formats)
-ETHERNET, RAW, LINUX_SLL, LINUX_SLL2 = 1, 101, 113, 276
+NULL, ETHERNET, RAW, LINUX_SLL, LINUX_SLL2 = 0, 1, 101, 113, 276
 MAX_BLOCK = 4 << 20  # bytes of packet data in one block, at most
 
 

@@ -9,15 +9,18 @@ MAPPED = np.uint64(0xFFFF << 32)  # ::ffff:0:0/96, the upper half of the low wor
 
 @dataclass(slots=True)
 class Packets:
-    """UDP packets of a block, one element a packet.
+    """Datagrams and messages of a block, one element each.
 
-    `data` uint8 of the block; `ts` ns; `start`/`length` the UDP payload (as captured); addresses are two
-    uint64 (high, low), IPv4 mapped to ::ffff:0:0/96; `ignored` counts the block's other packets by reason,
-    so that len(block) == len(self) + sum(ignored.values()).
+    `data` uint8 of the block and of what was put together; `ts` ns; `ip` where the innermost IP header starts, -1 for
+    a message out of TCP; `start`/`length` the payload (as captured); addresses are two uint64 (high, low), IPv4 mapped
+    to ::ffff:0:0/96; `transport` 0 for UDP, 6 for TCP. `ignored` counts packets of no use by reason, `held` those kept
+    to be put together, `made` the rows that came of such, `lost` what of these was ignored, so that
+    len(block) + made + lost == len(self) + sum(ignored.values()) + held.
     """
 
     data: np.ndarray
     ts: np.ndarray
+    ip: np.ndarray
     start: np.ndarray
     length: np.ndarray
     src_hi: np.ndarray
@@ -26,13 +29,17 @@ class Packets:
     dst_lo: np.ndarray
     sport: np.ndarray
     dport: np.ndarray
+    transport: np.ndarray
     ignored: dict[str, int]
+    held: int = 0
+    made: int = 0
+    lost: int = 0
 
     def __len__(self) -> int:
         return len(self.ts)
 
 
-COLUMNS = ("ts", "start", "length", "src_hi", "src_lo", "dst_hi", "dst_lo", "sport", "dport")
+COLUMNS = ("ts", "ip", "start", "length", "src_hi", "src_lo", "dst_hi", "dst_lo", "sport", "dport", "transport")
 
 
 def be(data: np.ndarray, at: np.ndarray, size: int) -> np.ndarray:

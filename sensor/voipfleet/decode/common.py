@@ -6,6 +6,7 @@ import numpy as np
 
 from voipfleet.capture.block import ETHERNET, Block
 from voipfleet.decode.columns import COLUMNS, MAPPED, Packets, be, fields, rows
+from voipfleet.decode.walk import VXLAN
 
 _HEAD = 48  # bytes from the IP header on that a row holds: IPv6 and UDP
 _IPV4 = fields(_HEAD, version=("u1", 0), total=(">u2", 2), fragment=(">u2", 6), protocol=("u1", 9), src=(">u4", 12),
@@ -35,6 +36,9 @@ def parse(block: Block) -> tuple[Packets | None, np.ndarray]:
         mine = np.nonzero(kind == number)[0]
         if len(mine):
             family(data, at[mine], room[mine], index[mine], out, handled)
+    tunnelled = out["dport"] == VXLAN
+    if tunnelled.any():  # another frame lies within
+        handled &= ~tunnelled
     if not handled.any():
         return None, handled
     out["ts"] = block.ts
@@ -52,6 +56,7 @@ def _ipv4(data, at, room, index, out, handled) -> None:
         r["src"].astype(np.uint64) | MAPPED,
         r["dst"].astype(np.uint64) | MAPPED,
     )
+    out["ip"][index] = at
     _udp(r, inside, at + 28, index, out, handled)
 
 
@@ -62,6 +67,7 @@ def _ipv6(data, at, room, index, out, handled) -> None:
     r, inside, at, index = _only(good, r, inside, at, index)
     for name in ("src_hi", "src_lo", "dst_hi", "dst_lo"):
         out[name][index] = r[name]
+    out["ip"][index] = at
     _udp(r, inside, at + 48, index, out, handled)
 
 

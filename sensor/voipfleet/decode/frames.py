@@ -1,123 +1,155 @@
-"""Block -> columns of UDP packets: Ethernet, 802.1Q/QinQ, RAW, SLL, SLL2, IPv4, IPv6. Vectorised; no I/O."""
+"""Block -> columns: UDP datagrams, and SIP messages out of TCP, however they were wrapped. No I/O.
+
+Nearly all packets take the common path (common.py); the others the long way (walk.py). Fragments and TCP go one by one.
+"""
+
+from collections.abc import Callable
 
 import numpy as np
 
-from voipfleet.capture.block import ETHERNET, LINUX_SLL, LINUX_SLL2, RAW, Block
+from voipfleet.capture.block import RAW, Block
 from voipfleet.decode import common
-from voipfleet.decode.columns import COLUMNS, MAPPED, Packets, be
+from voipfleet.decode.columns import COLUMNS, Packets, be
+from voipfleet.decode.fragments import Fragments
+from voipfleet.decode.tcp import Connections
+from voipfleet.decode.walk import MAX_TUNNELS, Walk
 
-MAX_TAGS = 4
-
-
-class _Walk:
-    """Packets still in the race; `drop` takes those out that fail a test and counts why."""
-
-    def __init__(self, block: Block):
-        self.index = np.arange(len(block))
-        self.at = block.offset.astype(np.int64)
-        self.end = self.at + block.caplen
-        self.type = np.zeros(len(block), np.int64)
-        self.ignored: dict[str, int] = {}
-
-    def keep(self, mask: np.ndarray, reason: str) -> None:
-        lost = len(mask) - int(np.count_nonzero(mask))
-        if lost:
-            self.ignored[reason] = self.ignored.get(reason, 0) + lost
-            self.index, self.at, self.end, self.type = (c[mask] for c in (self.index, self.at, self.end, self.type))
+TCP = 6
 
 
-def parse(block: Block) -> Packets:
-    """The UDP packets of `block`, in its order."""
-    found, handled = common.parse(block)
-    if found is None:
-        return _walk(block)
-    if handled.all():
-        return found
-    left = np.nonzero(~handled)[0]
-    rest, where = _walk_some(block, left)
-    if len(rest):
-        order = np.argsort(np.concatenate([np.nonzero(handled)[0], where]), kind="stable")
-        for name in COLUMNS:
-            setattr(found, name, np.concatenate([getattr(found, name), getattr(rest, name)])[order])
-    found.ignored = rest.ignored
-    return found
+class Decoder:
+    """The decoding of one sensor, with the fragments and connections that are open.
 
+    `streams` (bool, one a port) says which TCP ports carry SIP; `count(name, by)` is told what happened to packets that
+    are neither ignored nor passed on as they are.
+    """
 
-def _walk_some(block: Block, index: np.ndarray) -> tuple[Packets, np.ndarray]:
-    """The packets at `index` the long way, and where in the block those lie that are UDP."""
-    part = Block(data=block.data, ts=index, offset=block.offset[index], caplen=block.caplen[index],
-                 wirelen=block.wirelen[index], linktype=block.linktype)  # fmt: skip
-    rest = _walk(part)  # its column of times carries the places through
-    where, rest.ts = rest.ts, block.ts[rest.ts]
-    return rest, where
+    def __init__(self, streams: np.ndarray, count: Callable[..., None]):
+        self._ports, self._count = streams, count
+        self._fragments = Fragments(count)
+        self._connections = Connections(count)
 
+    def parse(self, block: Block) -> Packets:
+        """The datagrams and messages of `block`, in its order.
 
-def _walk(block: Block) -> Packets:
-    """Every packet by every rule; what is no UDP packet is counted with its reason."""
-    data, walk = block.data, _Walk(block)
-    shape = {ETHERNET: (14, 12), LINUX_SLL: (16, 14), LINUX_SLL2: (20, 0), RAW: (0, -1)}.get(block.linktype)
-    if shape is None:
-        walk.keep(np.zeros(len(block), bool), "linktype")
-    else:
-        head, where = shape
-        walk.keep(walk.end - walk.at >= head, "short")
-        if where >= 0:
-            walk.type = be(data, walk.at + where, 2).astype(np.int64)
-        walk.at = walk.at + head
-        for _ in range(MAX_TAGS):
-            tagged = (walk.type == 0x8100) | (walk.type == 0x88A8) | (walk.type == 0x9100)
-            if where < 0 or not tagged.any():
+        A packet is in the result, or counted in `ignored`, or taken for later (`held`): a fragment, a TCP segment.
+        What was put together of such packets stands where the last of them was, in `made`.
+        """
+        found, handled = common.parse(block)
+        if found is not None and handled.all():
+            return found
+        left = np.nonzero(~handled)[0]
+        ignored: dict[str, int] = {}
+        walk = Walk(block.data, ignored)
+        at = block.offset[left].astype(np.int64)
+        walk.link(block.linktype, left, at, at + block.caplen[left])
+        gather = _Gather(block, ignored)
+        if found is not None:
+            gather.common(np.nonzero(handled)[0], found)
+        segments = self._take(block, walk, gather)
+        for _ in range(MAX_TUNNELS + 1):
+            whole = self._whole(block, walk, gather)
+            if not whole:
                 break
-            walk.keep(~tagged | (walk.end - walk.at >= 4), "short")
-            tagged = (walk.type == 0x8100) | (walk.type == 0x88A8) | (walk.type == 0x9100)
-            walk.type[tagged] = be(data, walk.at[tagged] + 2, 2)
-            walk.at[tagged] += 4
-        if where >= 0:
-            walk.keep((walk.type == 0x0800) | (walk.type == 0x86DD), "not_ip")
-    walk.keep(walk.end - walk.at >= 20, "short")
-    version = data[walk.at] >> 4
-    six = version == 6
-    if shape is not None and shape[1] >= 0:
-        walk.keep(np.where(walk.type == 0x86DD, six, version == 4), "bad_ip")
-    else:
-        walk.keep(six | (version == 4), "bad_ip")
-    six = (data[walk.at] >> 4) == 6
-    walk.keep(~six | (walk.end - walk.at >= 40), "short")
-    six = (data[walk.at] >> 4) == 6
-    header = np.where(six, 40, (data[walk.at] & 15).astype(np.int64) * 4)
-    total = np.where(six, be(data, walk.at + np.where(six, 4, 2), 2).astype(np.int64) + np.where(six, 40, 0), 0)
-    total = np.where(six, total, be(data, walk.at + 2, 2).astype(np.int64))
-    sound = (header >= 20) & (total >= header) & (walk.end - walk.at >= header)
-    # IP says where the packet ends; what follows is padding of the frame
-    walk.end = np.minimum(walk.end, walk.at + total)
-    walk.keep(sound, "bad_ip")
-    six = (data[walk.at] >> 4) == 6
-    walk.keep(six | ((be(data, walk.at + 6, 2) & np.uint64(0x3FFF)) == 0), "fragment")
-    six = (data[walk.at] >> 4) == 6
-    proto = data[walk.at + np.where(six, 6, 9)]
-    extension = six & np.isin(proto, (0, 43, 44, 51, 60))
-    walk.keep(~extension, "ipv6_extension")
-    six = (data[walk.at] >> 4) == 6
-    proto = data[walk.at + np.where(six, 6, 9)]
-    walk.keep(proto == 17, "not_udp")
-    six = (data[walk.at] >> 4) == 6
-    udp = walk.at + np.where(six, 40, (data[walk.at] & 15).astype(np.int64) * 4)
-    walk.keep(walk.end - udp >= 8, "short")
-    six = (data[walk.at] >> 4) == 6
-    udp = walk.at + np.where(six, 40, (data[walk.at] & 15).astype(np.int64) * 4)
-    size = be(data, udp + 4, 2).astype(np.int64)
-    walk.keep(size >= 8, "bad_udp")
-    good = size >= 8
-    udp, six, size = udp[good], six[good], size[good]
-    n = len(udp)
-    src_hi, src_lo, dst_hi, dst_lo = (np.zeros(n, np.uint64) for _ in range(4))
-    four = ~six
-    at = walk.at[four]
-    src_lo[four], dst_lo[four] = be(data, at + 12, 4) | MAPPED, be(data, at + 16, 4) | MAPPED
-    if six.any():
-        at = walk.at[six]
-        src_hi[six], src_lo[six] = be(data, at + 8, 8), be(data, at + 16, 8)
-        dst_hi[six], dst_lo[six] = be(data, at + 24, 8), be(data, at + 32, 8)
-    length = np.minimum(size, walk.end - udp) - 8
-    return Packets(data, block.ts[walk.index], udp + 8, length, src_hi, src_lo, dst_hi, dst_lo,
-                   be(data, udp, 2).astype(np.int64), be(data, udp + 2, 2).astype(np.int64), walk.ignored)  # fmt: skip
+            sizes = np.array([len(packet) for _, packet in whole], np.int64)
+            starts = np.cumsum(sizes) - sizes
+            walk = Walk(np.frombuffer(b"".join(packet for _, packet in whole), np.uint8), ignored)
+            before = sum(ignored.values())
+            walk.link(RAW, np.array([index for index, _ in whole], np.int64), starts, starts + sizes)
+            gather.lost += sum(ignored.values()) - before
+            segments += self._take(block, walk, gather, made=True)
+        self._streams(sorted(segments, key=lambda segment: segment[0]), block, gather)
+        return gather.packets()
+
+    def _take(self, block: Block, walk: Walk, gather: "_Gather", made: bool = False) -> list[tuple]:
+        """What a walk found; its TCP segments, one by one."""
+        base = gather.add(walk.data) if made else 0
+        for columns in walk.udp:
+            gather.datagrams(columns, base)
+            gather.made += len(columns[0]) if made else 0
+        segments = []
+        for index, src_hi, src_lo, dst_hi, dst_lo, at, end in walk.tcp:
+            ports = [be(walk.data, at + place, 2).astype(np.int64) for place in (0, 2)]
+            head = (walk.data[at + 12] >> 4).astype(np.int64) * 4
+            mine = self._ports[ports[0]] | self._ports[ports[1]]
+            sound = mine & (head >= 20) & (at + head <= end)
+            gather.drop("tcp", int(np.count_nonzero(~mine)), made)
+            gather.drop("bad_tcp", int(np.count_nonzero(mine & ~sound)), made)
+            gather.held += 0 if made else int(np.count_nonzero(sound))
+            columns = (index, src_hi, src_lo, dst_hi, dst_lo, *ports, be(walk.data, at + 4, 4), walk.data[at + 13],
+                       at + head, end)  # fmt: skip
+            for row in zip(*(column[sound].tolist() for column in columns), strict=True):
+                segments.append((*row[:-2], walk.data[row[-2] : row[-1]].tobytes()))
+        return segments
+
+    def _whole(self, block: Block, walk: Walk, gather: "_Gather") -> list[tuple[int, bytes]]:
+        """(place, packet) of every datagram that a fragment of this walk completes."""
+        rows = sorted(row for columns in walk.fragments for row in zip(*(c.tolist() for c in columns), strict=True))
+        gather.held += len(rows) if walk.data is block.data else 0
+        whole = []
+        for index, ip, start, end in rows:
+            packet = self._fragments.take(
+                int(block.ts[index]), walk.data[ip:start].tobytes(), walk.data[start:end].tobytes()
+            )
+            if packet is not None:
+                whole.append((index, packet))
+        return whole
+
+    def _streams(self, segments: list[tuple], block: Block, gather: "_Gather") -> None:
+        for index, *key, seq, flags, data in segments:
+            for message in self._connections.take(int(block.ts[index]), tuple(key), seq, flags, data):
+                gather.message(index, key, message)
+
+
+class _Gather:
+    """Columns from several walks, put in the order of the block."""
+
+    def __init__(self, block: Block, ignored: dict[str, int]):
+        self._block, self._ignored = block, ignored
+        self._data = [block.data]
+        self._size = len(block.data)
+        self._index: list[np.ndarray] = []
+        self._columns: list[tuple] = []
+        self._messages: list[tuple] = []
+        self.held = self.made = self.lost = 0
+
+    def add(self, data: np.ndarray) -> int:
+        """More bytes; where they begin in the data of all."""
+        self._data.append(data)
+        self._size += len(data)
+        return self._size - len(data)
+
+    def drop(self, reason: str, number: int, made: bool) -> None:
+        if number:
+            self._ignored[reason] = self._ignored.get(reason, 0) + number
+            self.lost += number if made else 0
+
+    def common(self, index: np.ndarray, found: Packets) -> None:
+        self._index.append(index)
+        self._columns.append(tuple(getattr(found, name) for name in COLUMNS))
+
+    def datagrams(self, columns, base: int) -> None:
+        index, ip, start, *rest = columns
+        self._index.append(index)
+        self._columns.append((self._block.ts[index], ip + base, start + base, *rest, np.zeros(len(index), np.int64)))
+
+    def message(self, index: int, key: list[int], message: bytes) -> None:
+        start = self.add(np.frombuffer(message, np.uint8))
+        self._messages.append((index, (int(self._block.ts[index]), -1, start, len(message), *key, TCP)))
+        self.made += 1
+
+    def packets(self) -> Packets:
+        if self._messages:
+            self._index.append(np.array([index for index, _ in self._messages], np.int64))
+            columns = zip(*(row for _, row in self._messages), strict=True)
+            self._columns.append(tuple(
+                np.array(column, np.uint64 if name[3:] in ("_hi", "_lo") else np.int64)
+                for name, column in zip(COLUMNS, columns, strict=True)
+            ))  # fmt: skip
+        if not self._columns:
+            none = (np.zeros(0, np.uint64 if name[3:] in ("_hi", "_lo") else np.int64) for name in COLUMNS)
+            return Packets(self._block.data, *none, self._ignored, self.held, self.made, self.lost)
+        order = np.argsort(np.concatenate(self._index), kind="stable")
+        columns = (np.concatenate(parts)[order] for parts in zip(*self._columns, strict=True))
+        data = self._data[0] if len(self._data) == 1 else np.concatenate(self._data)
+        return Packets(data, *columns, self._ignored, self.held, self.made, self.lost)

@@ -11,7 +11,8 @@ from voipfleet.errors import VoipfleetError
 
 CORPUS = os.environ.get("VOIPFLEET_CORPUS")
 pytestmark = pytest.mark.skipif(not CORPUS, reason="VOIPFLEET_CORPUS is not set")
-EDGE = ("vlan", "ipv6", "sll", "oneway", "early_media_cancel", "loss_burst_wrap", "auth_fork_nobye", "dtmf_cn_ssrc")
+EDGE = ("vlan", "ipv6", "sll", "oneway", "early_media_cancel", "loss_burst_wrap", "auth_fork_nobye", "dtmf_cn_ssrc",
+        "ipfrag", "sip_tcp")  # fmt: skip
 
 
 def analyse(path, size=4 << 20):

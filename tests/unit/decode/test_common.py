@@ -3,6 +3,7 @@
 import struct
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from voipfleet.capture.block import Block
@@ -26,23 +27,33 @@ def block_of(packets):
                  offset=np.cumsum(sizes) - sizes, caplen=sizes, wirelen=sizes)  # fmt: skip
 
 
+def decode(block):
+    return frames.Decoder(np.ones(65536, bool), lambda *_: None).parse(block)
+
+
+def the_long_way(block):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(frames.common, "parse", lambda block: (None, np.zeros(len(block), bool)))
+        return decode(block)
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(FRAMES), st.integers(0, 70), st.binary(max_size=3), st.integers(0, 90)),
                 min_size=1, max_size=12))  # fmt: skip
 def test_equals_the_long_way(parts):
     block = block_of([(frame[:at] + junk + frame[at + len(junk) :])[: 90 - cut] for frame, at, junk, cut in parts])
-    found, expected = frames.parse(block), frames._walk(block)
+    found, expected = decode(block), the_long_way(block)
     assert found.ignored == expected.ignored
     for name in COLUMNS:
         assert getattr(found, name).tolist() == getattr(expected, name).tolist(), name
+    assert len(block) + found.made + found.lost == len(found) + sum(found.ignored.values()) + found.held
 
 
 def test_whole_common_packets_do_not_go_the_long_way(monkeypatch):
+    went = []
     block = block_of([*FRAMES[:4] * 3, bytes(80)])
-    monkeypatch.setattr(frames, "_walk_some", lambda block, index: (frames._walk(block_of([])), index[:0])
-                        if index.tolist() == [12] else pytest_fail(index))  # fmt: skip
-    assert len(frames.parse(block)) == 12
-
-
-def pytest_fail(index):
-    raise AssertionError(f"went the long way: {index.tolist()}")
+    link = frames.Walk.link
+    monkeypatch.setattr(frames.Walk, "link", lambda walk, kind, index, *rest: (went.extend(index.tolist()),
+                        link(walk, kind, index, *rest)))  # fmt: skip
+    assert len(decode(block)) == 12
+    assert went == [12]
