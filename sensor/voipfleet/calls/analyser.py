@@ -240,10 +240,11 @@ class Analyser:
     def finish(self, end_reason: str = "end_of_capture") -> list[CallRecord]:
         """Records of all calls that are left; those still open are partial and end by `end_reason`."""
         out = []
-        for key, call in list(self._calls.items()):
+        # The newest first: where two are still open on the same ports, what was sent since is the newer one's.
+        for key, call in reversed(list(self._calls.items())):
             done = call.state in ("ended", "closing", "auth")
             out.append(self._emit(key, self._why(call) if done else end_reason, partial=not done))
-        return out
+        return out[::-1]
 
     def _emit(self, key: bytes, end_reason: str, partial: bool = False) -> CallRecord:
         call = self._calls.pop(key)
