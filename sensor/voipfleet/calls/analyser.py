@@ -17,6 +17,7 @@ from voipfleet.decode.columns import Packets
 
 SECOND = 1_000_000_000
 LINGER = SECOND // 2  # late RTP after the end of a call
+RETRY = 60 * SECOND  # a caller who is asked for a password may have to ask a person for it
 PATIENCE = 2 * SECOND  # how often all open calls are looked at: their timeouts are minutes
 GRID = SECOND // 10  # records leave at these times, so that the cut into blocks changes nothing
 MAX_CALLS, MAX_CALL_STREAMS = 20_000, 64
@@ -219,10 +220,10 @@ class Analyser:
         if age > s.absolute_timeout * SECOND:
             return "timeout"
         if call.state == "auth":
-            return "rejected" if quiet > s.onewaytimeout * SECOND else None
+            return "rejected" if quiet > RETRY else None
         if call.state == "closing":
             return "bye" if quiet > s.bye_timeout * SECOND else None
-        if call.state == "calling" and not call.progress:
+        if call.state == "calling" and not call.heard:
             return "timeout" if quiet > s.onewaytimeout * SECOND else None
         if call.state == "answered":
             last = max(map(self._media.last, self._claim(call)), default=0)

@@ -29,6 +29,7 @@ class Dialog:
     hung_up_by: str | None = None
     bye_cseq: int = -1
     cancelled: bool = False
+    heard: bool = False  # a response to the last INVITE, be it 100
     retransmissions: int = 0
     strange: int = 0
     last: int = 0
@@ -67,8 +68,8 @@ class Dialog:
         if message.status:
             self._response(message, ts)
         elif message.method == "INVITE":
-            if message is not self.first:
-                self._move("invite")
+            if message is not self.first and self._move("invite"):
+                self.heard = False
             if not self.answer:
                 self.cseq = message.cseq
         elif message.method == "CANCEL":
@@ -84,6 +85,7 @@ class Dialog:
             self._move("done")
         if message.method != "INVITE" or message.cseq != self.cseq:
             return
+        self.heard = True
         if status < 200:
             if status > 100:
                 self._move("1xx")
