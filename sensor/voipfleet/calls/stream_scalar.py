@@ -66,6 +66,13 @@ def _close(s: dict[str, int]) -> None:
         s["run"] = 0
 
 
+def advance(s: dict[str, int], ahead: int) -> None:
+    """The window moves on by `ahead` positions, of which the last is a packet."""
+    wide = s["bitmap"] << ahead | 1
+    _leave(s, wide >> WINDOW, ahead)
+    s["bitmap"] = wide & MASK
+
+
 def step(s: dict[str, int], ts: int, seq: int, stamp: int, pt: int) -> None:
     """One packet: capture time (ns), sequence number, RTP time, payload type."""
     if not s["started"]:
@@ -73,9 +80,7 @@ def step(s: dict[str, int], ts: int, seq: int, stamp: int, pt: int) -> None:
         return
     ahead = (seq - s["top"]) & 0xFFFF
     if 0 < ahead < MAX_DROPOUT:
-        wide = s["bitmap"] << ahead | 1
-        _leave(s, wide >> WINDOW, min(ahead, WINDOW) if ahead <= WINDOW else ahead)
-        s["bitmap"] = wide & MASK
+        advance(s, ahead)
         s["top"] += ahead
         s["received"] += 1
         s["delta_max"] = max(s["delta_max"], ts - s["last"])

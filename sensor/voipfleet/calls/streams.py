@@ -1,9 +1,9 @@
 """RTP statistics of all streams of a block at once: one column a field, packets sorted by stream.
 
-A stream whose packets of the block all continue it in order takes one vector pass over its segment; recurrences that
-are sequential by definition (jitter) go over the n-th packet of every segment. A segment with anything else in it
-(loss, disorder, a jump, a clock that restarts) goes through stream_scalar.step(), the definition. Equal to it bit for
-bit, however the packets are cut into blocks.
+A stream whose packets of the block are in order takes one vector pass over its segment, losses included; recurrences
+that are sequential by definition (jitter) go over the n-th packet of every segment. A segment with anything else in it
+(disorder, duplicates, a jump, a clock that restarts) goes through stream_scalar.step(), the definition. Equal to
+it bit for bit, however the packets are cut into blocks.
 """
 
 import numpy as np
@@ -12,6 +12,7 @@ from voipfleet.calls import stream_scalar as scalar
 
 NAMES = [*scalar.FIELDS, *scalar.BURSTS]
 FEW = 24  # segments below which the jitter of one after the other is faster than the n-th of all
+_WINDOW = ("bitmap", "run", *scalar.BURSTS)
 _ONES = np.uint64(scalar.MASK)
 _SPAN = 1 << 62
 
@@ -75,16 +76,17 @@ class StreamTable:
             starts = np.cumsum(counts) - counts
             if not len(rows):
                 return
-        easy = self._in_order(rows[starts], seq, starts, counts)
+        ahead = self._ahead(rows[starts], seq, starts)
+        easy = np.logical_and.reduceat((ahead > 0) & (ahead < scalar.MAX_DROPOUT), starts)
         if not easy.all():
             odd = ~easy
             self._scalar(rows[starts[odd]], starts[odd], counts[odd], ts, seq, stamp, pt)
             keep = np.repeat(easy, counts)
-            rows, ts, seq, stamp, pt = rows[keep], ts[keep], seq[keep], stamp[keep], pt[keep]
+            rows, ts, seq, stamp, pt, ahead = (column[keep] for column in (rows, ts, seq, stamp, pt, ahead))
             counts = counts[easy]
             starts = np.cumsum(counts) - counts
         if len(rows):
-            self._segments(rows, ts, seq, stamp, pt, starts, counts)
+            self._segments(rows, ts, seq, stamp, pt, ahead, starts, counts)
 
     def _begin(self, rows, ts, seq, stamp, pt) -> None:
         """The first packets of new streams, as step() takes them."""
@@ -104,18 +106,32 @@ class StreamTable:
         for row, start, count in zip(rows.tolist(), starts.tolist(), counts.tolist(), strict=True):
             self._one(row, *(column[start : start + count].tolist() for column in columns))
 
-    def _in_order(self, rows, seq, starts, counts) -> np.ndarray:
-        """Which segments only continue their streams, with no loss in what leaves the window."""
-        c = self.columns
+    def _ahead(self, rows, seq, starts) -> np.ndarray:
+        """How far each packet is ahead of the one before it, or of what was its stream's newest."""
         before = np.empty_like(seq)
         before[1:] = seq[:-1]
-        before[starts] = c["top"][rows]
-        follows = np.logical_and.reduceat(((seq - before) & 0xFFFF) == 1, starts)
-        leaving = np.where(counts < 64, ~(_ONES >> np.minimum(counts, 63).astype(np.uint64)), _ONES)
-        whole = (c["bitmap"][rows] & leaving) == leaving
-        return follows & whole & (c["run"][rows] == 0)
+        before[starts] = self.columns["top"][rows]
+        return (seq - before) & 0xFFFF
 
-    def _segments(self, rows, ts, seq, stamp, pt, starts, counts) -> None:
+    def _windows(self, u, ahead, starts, counts) -> None:
+        """Move the windows of segments on. Only where something is missing, one packet after the other."""
+        c = self.columns
+        moved = np.add.reduceat(ahead, starts)
+        leaving = np.where(counts < 64, ~(_ONES >> np.minimum(counts, 63).astype(np.uint64)), _ONES)
+        whole = ((c["bitmap"][u] & leaving) == leaving) & (c["run"][u] == 0) & (moved == counts)
+        for at in np.nonzero(~whole)[0].tolist():
+            row = int(u[at])
+            state = {name: int(c[name][row]) for name in _WINDOW}
+            for step in ahead[starts[at] : starts[at] + counts[at]].tolist():
+                scalar.advance(state, step)
+            for name in _WINDOW:
+                c[name][row] = state[name]
+        v, shift = u[whole], np.minimum(counts[whole], 63).astype(np.uint64)
+        grown = (c["bitmap"][v] << shift) | ((np.uint64(1) << shift) - np.uint64(1))
+        c["bitmap"][v] = np.where(counts[whole] >= 64, _ONES, grown)
+        c["top"][u] += moved
+
+    def _segments(self, rows, ts, seq, stamp, pt, ahead, starts, counts) -> None:
         """Segments of packets in order: everything but what depends on the packet before is one pass."""
         c, u = self.columns, rows[starts]
 
@@ -145,7 +161,7 @@ class StreamTable:
             self._scalar(u[odd], starts[odd], counts[odd], ts, seq, stamp, pt)
             keep, left = np.repeat(~odd, counts), counts[~odd]
             if len(left):
-                columns = (rows[keep], ts[keep], seq[keep], stamp[keep], pt[keep])
+                columns = (column[keep] for column in (rows, ts, seq, stamp, pt, ahead))
                 self._segments(*columns, np.cumsum(left) - left, left)
             return
         # The running minimum of every segment in one accumulate: each lies far below the one before.
@@ -154,10 +170,7 @@ class StreamTable:
         low = np.minimum.accumulate(lowered) + np.repeat(np.arange(len(u)) * span, counts)
         late = timed & ((rel - low) * 1000 > np.repeat(c["buffer"][u], counts) * rate)
         ends = starts + counts - 1
-        shift = np.minimum(counts, 63).astype(np.uint64)
-        grown = (c["bitmap"][u] << shift) | ((np.uint64(1) << shift) - np.uint64(1))
-        c["bitmap"][u] = np.where(counts >= 64, _ONES, grown)
-        c["top"][u] += counts
+        self._windows(u, ahead, starts, counts)
         c["received"][u] += counts
         c["delta_max"][u] = np.maximum(c["delta_max"][u], np.maximum.reduceat(ts - last, starts))
         c["discarded"][u] += np.add.reduceat(late, starts, dtype=np.int64)

@@ -7,10 +7,11 @@ from typing import BinaryIO
 
 import numpy as np
 
+from voipfleet.capture import chain
 from voipfleet.capture.block import MAX_BLOCK, Block
+from voipfleet.capture.chain import HEAD, MAX_PACKET
 from voipfleet.errors import VoipfleetError
 
-MAX_PACKET = 256 << 10  # a longer record means a broken file
 _MAGIC = {b"\xd4\xc3\xb2\xa1": ("<", 1000), b"\xa1\xb2\xc3\xd4": (">", 1000),
           b"\x4d\x3c\xb2\xa1": ("<", 1), b"\xa1\xb2\x3c\x4d": (">", 1)}  # fmt: skip
 _RAW_TYPES = {12: 101, 14: 101, 228: 101, 229: 101}  # LINKTYPE_RAW under its other numbers
@@ -68,32 +69,26 @@ def _exactly(file: BinaryIO, size: int, eof_ok: bool = False) -> bytes:
 def _pcap(file: BinaryIO, order: str, unit: int, name: str, max_bytes: int) -> Iterator[Block]:
     """Blocks as they lie in the file: only the chain of lengths is walked record by record."""
     link = struct.unpack(order + "I", _exactly(file, 20)[16:])[0] & 0xFFFF
-    length = struct.Struct(order + "I").unpack_from
-    read = file.read1 if file is sys.stdin.buffer else file.read
-    rest = b""
+    readinto = file.readinto1 if file is sys.stdin.buffer else file.readinto
+    rest = np.zeros(0, np.uint8)
     while True:
-        chunk = read(max(max_bytes, 16))
-        data = rest + chunk if rest else chunk
-        starts, at, end = [], 0, len(data)
-        while at + 16 <= end:
-            caplen = length(data, at + 8)[0]
-            if caplen > MAX_PACKET:
-                raise VoipfleetError(f"{name}: a packet of {caplen} bytes; the file is damaged, write it again")
-            if at + 16 + caplen > end:
-                break
-            starts.append(at)
-            at += 16 + caplen
-        if starts:
-            yield _block(data, np.array(starts, np.int64), order, unit, link, name)
-        rest = data[at:]
-        if not chunk:
+        data = np.empty(len(rest) + max(max_bytes, HEAD), np.uint8)
+        data[: len(rest)] = rest
+        size = readinto(memoryview(data)[len(rest) :])
+        data = data[: len(rest) + size]
+        starts, end = chain.starts(data, order)
+        if len(starts):
+            yield _block(data, starts, order, unit, link, name)
+        rest = data[end:]
+        if len(rest) >= HEAD and (caplen := struct.unpack_from(order + "I", rest, 8)[0]) > MAX_PACKET:
+            raise VoipfleetError(f"{name}: a packet of {caplen} bytes; the file is damaged, write it again")
+        if not size:
             break
-    if rest:
+    if len(rest):
         raise _Truncated
 
 
-def _block(data: bytes, starts: np.ndarray, order: str, unit: int, link: int, name: str) -> Block:
-    octets = np.frombuffer(data, np.uint8)
+def _block(octets: np.ndarray, starts: np.ndarray, order: str, unit: int, link: int, name: str) -> Block:
     heads = np.lib.stride_tricks.sliding_window_view(octets, 16)[starts].view(order + "u4").astype(np.int64)
     return Block(
         data=octets, ts=heads[:, 0] * 1_000_000_000 + heads[:, 1] * unit, offset=starts + 16, caplen=heads[:, 2],
