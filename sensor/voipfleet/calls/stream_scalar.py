@@ -48,29 +48,39 @@ def new(rate: int = 8000, buffer_ms: int = 100) -> dict[str, int]:
     return state
 
 
-def _leave(s: dict[str, int], bits: int, count: int) -> None:
-    """`count` positions leave the window, oldest in the highest bit of `bits`."""
+def leave(bits: int, count: int, run: int) -> tuple[int, list[int]]:
+    """`count` positions leave the window, oldest in the highest bit of `bits`, after `run` positions without a packet.
+
+    How many are without one at the end, and the lengths of the gaps that are over.
+    """
+    if not run and bits == (1 << count) - 1:
+        return 0, []
+    gaps = []
     for at in range(count - 1, -1, -1):
-        if bits >> at & 1:
-            if s["run"]:
-                s[f"burst{min(s['run'], 10)}"] += 1
-                s["run"] = 0
-        else:
-            s["run"] += 1
+        if not bits >> at & 1:
+            run += 1
+        elif run:
+            gaps.append(run)
+            run = 0
+    return run, gaps
+
+
+def advance(bitmap: int, run: int, ahead: int) -> tuple[int, int, list[int]]:
+    """The window moves on by `ahead` positions, of which the last is a packet: the new bitmap, and as leave()."""
+    wide = bitmap << ahead | 1
+    run, gaps = leave(wide >> WINDOW, ahead, run)
+    return wide & MASK, run, gaps
 
 
 def _close(s: dict[str, int]) -> None:
-    _leave(s, s["bitmap"], WINDOW)
-    if s["run"]:
-        s[f"burst{min(s['run'], 10)}"] += 1
-        s["run"] = 0
+    run, gaps = leave(s["bitmap"], WINDOW, s["run"])
+    _count(s, [*gaps, run] if run else gaps)
+    s["run"] = 0
 
 
-def advance(s: dict[str, int], ahead: int) -> None:
-    """The window moves on by `ahead` positions, of which the last is a packet."""
-    wide = s["bitmap"] << ahead | 1
-    _leave(s, wide >> WINDOW, ahead)
-    s["bitmap"] = wide & MASK
+def _count(s: dict[str, int], gaps: list[int]) -> None:
+    for gap in gaps:
+        s[BURSTS[min(gap, 10) - 1]] += 1
 
 
 def step(s: dict[str, int], ts: int, seq: int, stamp: int, pt: int) -> None:
@@ -80,7 +90,8 @@ def step(s: dict[str, int], ts: int, seq: int, stamp: int, pt: int) -> None:
         return
     ahead = (seq - s["top"]) & 0xFFFF
     if 0 < ahead < MAX_DROPOUT:
-        advance(s, ahead)
+        s["bitmap"], s["run"], gaps = advance(s["bitmap"], s["run"], ahead)
+        _count(s, gaps)
         s["top"] += ahead
         s["received"] += 1
         s["delta_max"] = max(s["delta_max"], ts - s["last"])

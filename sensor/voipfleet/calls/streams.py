@@ -12,7 +12,7 @@ from voipfleet.calls import stream_scalar as scalar
 
 NAMES = [*scalar.FIELDS, *scalar.BURSTS]
 FEW = 24  # segments below which the jitter of one after the other is faster than the n-th of all
-_WINDOW = ("bitmap", "run", *scalar.BURSTS)
+_SIGN = 1 << 63
 _ONES = np.uint64(scalar.MASK)
 _SPAN = 1 << 62
 
@@ -22,7 +22,7 @@ class StreamTable:
 
     def __init__(self, limit: int = 65536, buffer_ms: int = 100):
         self.limit, self.buffer_ms = limit, buffer_ms
-        self.columns = {name: np.zeros(1024, np.uint64 if name == "bitmap" else np.int64) for name in NAMES}
+        self._hold(np.zeros((len(NAMES), 1024), np.int64))
         self.vacant: list[int] = []
         self.used = 0
 
@@ -33,7 +33,7 @@ class StreamTable:
         elif self.used < self.limit:
             row, self.used = self.used, self.used + 1
             if row == len(self.columns["base"]):
-                self.columns = {name: np.concatenate([c, np.zeros_like(c)]) for name, c in self.columns.items()}
+                self._hold(np.concatenate([self._table, np.zeros_like(self._table)], axis=1))
         else:
             return None
         self._store(row, scalar.new(rate, self.buffer_ms))
@@ -42,12 +42,19 @@ class StreamTable:
     def free(self, row: int) -> None:
         self.vacant.append(row)
 
+    def _hold(self, table: np.ndarray) -> None:
+        self._table = table  # a row a field, a column a stream
+        self.columns = dict(zip(NAMES, table, strict=True))
+        self.columns["bitmap"] = self.columns["bitmap"].view(np.uint64)
+
     def state(self, row: int) -> dict[str, int]:
-        return {name: int(self.columns[name][row]) for name in NAMES}
+        state = dict(zip(NAMES, self._table[:, row].tolist(), strict=True))
+        state["bitmap"] &= scalar.MASK
+        return state
 
     def _store(self, row: int, state: dict[str, int]) -> None:
-        for name in NAMES:
-            self.columns[name][row] = state[name]
+        values = {**state, "bitmap": (state["bitmap"] ^ _SIGN) - _SIGN}  # the same bits as a signed number
+        self._table[:, row] = [values[name] for name in NAMES]
 
     def rate(self, row: int) -> int:
         """RTP ticks a second."""
@@ -121,11 +128,12 @@ class StreamTable:
         whole = ((c["bitmap"][u] & leaving) == leaving) & (c["run"][u] == 0) & (moved == counts)
         for at in np.nonzero(~whole)[0].tolist():
             row = int(u[at])
-            state = {name: int(c[name][row]) for name in _WINDOW}
+            bitmap, run = int(c["bitmap"][row]), int(c["run"][row])
             for step in ahead[starts[at] : starts[at] + counts[at]].tolist():
-                scalar.advance(state, step)
-            for name in _WINDOW:
-                c[name][row] = state[name]
+                bitmap, run, gaps = scalar.advance(bitmap, run, step)
+                for gap in gaps:
+                    c[scalar.BURSTS[min(gap, 10) - 1]][row] += 1
+            c["bitmap"][row], c["run"][row] = bitmap, run
         v, shift = u[whole], np.minimum(counts[whole], 63).astype(np.uint64)
         grown = (c["bitmap"][v] << shift) | ((np.uint64(1) << shift) - np.uint64(1))
         c["bitmap"][v] = np.where(counts[whole] >= 64, _ONES, grown)
@@ -165,16 +173,17 @@ class StreamTable:
                 self._segments(*columns, np.cumsum(left) - left, left)
             return
         # The running minimum of every segment in one accumulate: each lies far below the one before.
-        lowered = rel - np.repeat(np.arange(len(u)) * span, counts)
-        lowered[starts] = np.minimum(lowered[starts], c["rel_min"][u] - np.arange(len(u)) * span)
-        low = np.minimum.accumulate(lowered) + np.repeat(np.arange(len(u)) * span, counts)
-        late = timed & ((rel - low) * 1000 > np.repeat(c["buffer"][u], counts) * rate)
+        depth = np.arange(len(u)) * span
+        lowered = rel - np.repeat(depth, counts)
+        lowered[starts] = np.minimum(lowered[starts], c["rel_min"][u] - depth)
+        low = np.minimum.accumulate(lowered)
+        late = timed & (rel - low > np.repeat(c["buffer"][u] * c["rate"][u] // 1000 + depth, counts))
         ends = starts + counts - 1
         self._windows(u, ahead, starts, counts)
         c["received"][u] += counts
         c["delta_max"][u] = np.maximum(c["delta_max"][u], np.maximum.reduceat(ts - last, starts))
         c["discarded"][u] += np.add.reduceat(late, starts, dtype=np.int64)
-        c["rel"][u], c["rel_min"][u] = rel[ends], low[ends]
+        c["rel"][u], c["rel_min"][u] = rel[ends], low[ends] + depth
         c["last"][u], c["stamp"][u], c["pt"][u] = ts[ends], stamp[ends], pt[ends]
         self._jitter(u, np.abs(d), timed, starts, counts)
 
