@@ -33,6 +33,7 @@ _REQUEST = re.compile(rb"([A-Za-z0-9.!%*_+`'~-]{1,64}) \S+ SIP/([0-9]\.[0-9])\Z"
 _STATUS = re.compile(rb"SIP/([0-9]\.[0-9]) ([1-6][0-9]{2})(?: (.*))?\Z", re.S | re.I)
 _CSEQ = re.compile(rb"([0-9]{1,10})[ \t]+([A-Za-z0-9.!%*_+`'~-]{1,64})\Z")
 _QUOTED = re.compile(rb'"([^"\\]*(?:\\.[^"\\]*)*)"', re.S)
+_QUOTES = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.S)  # also one that does not end: it hides what follows
 _ESCAPE = re.compile(rb"\\(.)", re.S)
 _TAG = re.compile(rb"(?:\A|;)[ \t]*tag[ \t]*=[ \t]*([^;, \t>\"]+)", re.I)
 _BRANCH = re.compile(rb";[ \t]*branch[ \t]*=[ \t]*([^;, \t]+)", re.I)
@@ -200,7 +201,7 @@ def tag(value: bytes) -> bytes:
     """The tag of a From or To header, empty where it has none."""
     parameters = _parts(value)[2] if b'"' in value or b"<" in value else value[value.find(b";") :]
     if b'"' in parameters:
-        parameters = _QUOTED.sub(b"", parameters)
+        parameters = _QUOTES.sub(b"", parameters)
     match = _TAG.search(parameters)
     return match[1] if match else b""
 

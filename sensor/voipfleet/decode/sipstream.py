@@ -19,6 +19,7 @@ class SipStream:
         self._count = count
         self.buffer = bytearray()
         self._joined = False  # whether `buffer` begins where a message begins
+        self._plain = 0  # bytes at its start that are known to hold no empty line
 
     def lost(self) -> None:
         """Bytes are missing here: what is left of the message before them is of no use."""
@@ -28,7 +29,11 @@ class SipStream:
     def _discard(self, size: int) -> None:
         if size:
             self._count("tcp_skipped_bytes", size)
-            del self.buffer[:size]
+            self._drop(size)
+
+    def _drop(self, size: int) -> None:
+        del self.buffer[:size]
+        self._plain = max(0, self._plain - size)
 
     def take(self, data: bytes) -> list[bytes]:
         """The messages that are whole with `data`. Raises nothing."""
@@ -36,7 +41,7 @@ class SipStream:
         found = []
         while self.buffer:
             # keep-alives (RFC 5626 4.4.1), and empty lines before a start line
-            del self.buffer[: len(self.buffer) - len(self.buffer.lstrip(b"\r\n"))]
+            self._drop(len(self.buffer) - len(self.buffer.lstrip(b"\r\n")))
             if not self._find_start():
                 break
             size = self._size()
@@ -45,7 +50,7 @@ class SipStream:
             if not size or len(self.buffer) < size:
                 break
             found.append(bytes(self.buffer[:size]))
-            del self.buffer[:size]
+            self._drop(size)
         return found
 
     def _find_start(self) -> bool:
@@ -64,8 +69,9 @@ class SipStream:
 
     def _size(self) -> int | None:
         """Bytes of the message at the start; 0 while its head is not whole; None where it is given up."""
-        end = _END.search(self.buffer, 0, MAX_HEAD + 4)
+        end = _END.search(self.buffer, max(0, self._plain - 3), MAX_HEAD + 4)
         if end is None:
+            self._plain = min(len(self.buffer), MAX_HEAD + 4)
             if len(self.buffer) <= MAX_HEAD:
                 return 0
         else:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from voipfleet.decode.sipstream import MAX_BUFFER, SipStream
 
 MAX_STREAMS, MAX_BYTES = 4096, 32 << 20
+MAX_LATER = 256  # segments of one direction that wait for what is before them
 IDLE = 60_000_000_000  # ns after which a direction is forgotten; it is joined again when it goes on
 PATIENCE = 1_000_000_000  # ns for which a missing segment is waited for
 FIN, SYN, RST = 1, 2, 4
@@ -88,7 +89,7 @@ class Connections:
             stream.later[seq] = (ts, data)
         else:
             self._count("tcp_repeated")
-        return self._skip(stream) if stream.held > MAX_BUFFER else []
+        return self._skip(stream) if stream.held > MAX_BUFFER or len(stream.later) > MAX_LATER else []
 
     def _bytes_in(self, stream: _Stream, data: bytes) -> list[bytes]:
         stream.next = (stream.next + len(data)) & 0xFFFFFFFF
