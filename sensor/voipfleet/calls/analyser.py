@@ -1,28 +1,30 @@
 """Blocks in, call records out: SIP dialogs joined with RTP streams in any order of arrival. No I/O."""
 
 import ipaddress
-import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
-from voipfleet.calls import emodel
-from voipfleet.calls.dialog import Dialog, Endpoint
-from voipfleet.calls.media import Media, Stream
-from voipfleet.calls.record import CallRecord, StreamRecord
+from voipfleet.calls.dialog import Dialog, Host
+from voipfleet.calls.making import Maker, show
+from voipfleet.calls.media import Media
+from voipfleet.calls.record import CallRecord
 from voipfleet.calls.reports import Reports
+from voipfleet.calls.signalling import Signalling
 from voipfleet.capture.block import Block
-from voipfleet.decode import frames, rtcp, rtp, sdp, sip
-from voipfleet.decode.columns import Packets
+from voipfleet.decode import frames, rtcp, rtp, sip
+from voipfleet.decode.columns import Packets, be
 
 SECOND = 1_000_000_000
 LINGER = SECOND // 2  # late RTP after the end of a call
 RETRY = 60 * SECOND  # a caller who is asked for a password may have to ask a person for it
 PATIENCE = 2 * SECOND  # how often all open calls are looked at: their timeouts are minutes
 GRID = SECOND // 10  # records leave at these times, so that the cut into blocks changes nothing
-MAX_CALLS, MAX_CALL_STREAMS = 20_000, 64
+MAX_LATE, MAX_RECENT = 2_000, 4_096
 COUNTERS = ("packets", "ignored", "held", "made", "sip", "sip_errors", "rtp", "rtcp", "other", "drops", "calls",
-            "calls_evicted", "streams_refused")  # fmt: skip
+            "calls_evicted", "streams_refused", "streams_evicted", "span_duplicates")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,21 @@ class AnalyserSettings:
     bye_timeout: int = 1200
     jitterbuffer: int = 100
     dtmf2db: bool = False
+    deduplicate: bool = True
+    deduplicate_window: float = 2.0  # ms
+    natalias: tuple[tuple[Host, Host], ...] = ()  # (private, public)
 
     @classmethod
     def from_config(cls, config) -> "AnalyserSettings":
         values = {name: getattr(config, name) for name in cls.__dataclass_fields__}
-        return cls(**{**values, "sipport": tuple(values["sipport"])})
+        alias = tuple((_host(private), _host(public)) for public, private in values["natalias"] or ())
+        return cls(**{**values, "sipport": tuple(values["sipport"]), "natalias": alias})
+
+
+def _host(address: str) -> Host:
+    ip = ipaddress.ip_address(address)
+    number = int(ip) if ip.version == 6 else int(ip) | 0xFFFF << 32
+    return number >> 64, number & (1 << 64) - 1
 
 
 def _clock(packets: Packets, index: np.ndarray) -> np.ndarray:
@@ -49,26 +61,28 @@ def _clock(packets: Packets, index: np.ndarray) -> np.ndarray:
     return np.maximum.accumulate(packets.ts[index]) if len(index) else packets.ts[:0]
 
 
-def _show(endpoint: Endpoint) -> str:
-    ip = ipaddress.IPv6Address(endpoint[0] << 64 | endpoint[1])
-    return f"{ip.ipv4_mapped}:{endpoint[2]}" if ip.ipv4_mapped else f"[{ip}]:{endpoint[2]}"
-
-
 class Analyser:
-    """The analysis of one sensor. `feed` blocks, `tick` with the wall clock where live, `finish` once."""
+    """The analysis of one sensor. `feed` blocks, `tick` with the wall clock where live, `finish` once.
 
-    def __init__(self, settings: AnalyserSettings | None = None, sensor: str = "", site: str = ""):
-        self.settings = settings or AnalyserSettings()
-        self.sensor, self.site = sensor, site
+    `on_message(message, ts, src, dst, transport)` is told of every SIP message that could be parsed.
+    """
+
+    def __init__(self, settings: AnalyserSettings | None = None, sensor: str = "", site: str = "",
+                 on_message: Callable[[sip.Message, int, str, str, str], None] | None = None):  # fmt: skip
+        self.settings = s = settings or AnalyserSettings()
         self.counters: dict[str, int] = dict.fromkeys(COUNTERS, 0)
+        self._on_message = on_message
         self._sip = np.zeros(65536, bool)
-        self._sip[list(self.settings.sipport)] = True
+        self._sip[list(s.sipport)] = True
         self._decoder = frames.Decoder(self._sip, self._count)
-        self._calls: dict[bytes, Dialog] = {}
-        self._ended: dict[bytes, int] = {}  # Call-IDs of emitted calls: late messages make no second call
-        self._media = Media(self.settings.jitterbuffer, self._count)
+        self._window = round(s.deduplicate_window * 1_000_000) if s.deduplicate else -1
+        self._calls = Signalling(self._count, dict(s.natalias))
+        self._media = Media(s.jitterbuffer, self._window, self._count, self._calls.answered)
         self._reports = Reports(self._count)
+        self._maker = Maker(sensor, site, s.dtmf2db, self._media, self._reports)
         self._over: set[bytes] = set()  # calls that have ended and linger for late RTP
+        self._late: dict[bytes, tuple[CallRecord, Dialog]] = {}  # that left without a BYE, which may yet come
+        self._recent: dict[tuple, int] = {}  # messages just seen, to tell what a mirror port delivers twice
         self._now = 0
         self._due = self._look = 0  # when something may leave next; when all calls are looked at next
 
@@ -90,7 +104,7 @@ class Analyser:
             self._count("ignored", number)
             self._count(f"ignored_{reason}", number)
         if block.drops:
-            for call in self._calls.values():
+            for _, call in self._calls:
                 call.drops += block.drops
         signalling = self._sip[packets.sport] | self._sip[packets.dport]
         found = rtp.parse(packets, ~signalling)
@@ -120,7 +134,7 @@ class Analyser:
                 upto(self._due)
                 out += self._turn(ts)
             if at >= 0:
-                out += self._message(packets, at)
+                out += self._message(packets, at, ts)
         upto(1 << 62)
         self._now = max(self._now, ts)
         return out
@@ -137,44 +151,71 @@ class Analyser:
                  ((packets.src_hi, packets.src_lo), (packets.dst_hi, packets.dst_lo))]  # fmt: skip
         self._reports.take(int(packets.ts[at]), *hosts, found)
 
-    def _message(self, packets: Packets, at: int) -> list[CallRecord]:
-        start, ts = int(packets.start[at]), int(packets.ts[at])
+    def _message(self, packets: Packets, at: int, ts: int) -> list[CallRecord]:
+        start = int(packets.start[at])
         data = packets.data[start : start + int(packets.length[at])].tobytes()
         self._count("sip")
         if not data.strip(b"\r\n\0 "):
+            self._count("sip_keepalives")
             return []
-        out = []
+        src, dst = ((int(high[at]), int(low[at]), int(port[at])) for high, low, port in
+                    ((packets.src_hi, packets.src_lo, packets.sport),
+                     (packets.dst_hi, packets.dst_lo, packets.dport)))  # fmt: skip
+        if self._twice(packets, at, ts, src, dst, data):
+            return []
+        out: list[CallRecord] = []
         try:
             message = sip.parse(data)
-            call = self._calls.get(message.call_id)
+            if self._on_message:
+                transport = "tcp" if packets.transport[at] else "udp"
+                self._on_message(message, ts, show(src), show(dst), transport)
+            if not self._calls.belongs(message):
+                return self._bye_after_all(message, ts)
+            key = message.call_id
+            call = self._calls.get(key)
             if call is None:
-                fresh = message.method == "INVITE" and not message.status and message.call_id not in self._ended
-                if not fresh or sip.tag(message.headers[b"to"]):
-                    return []
-                if len(self._calls) >= MAX_CALLS:
-                    half_open = (k for k, c in self._calls.items() if not c.answer)
+                while (other := self._calls.crowded(show(src))) is not None:
                     self._count("calls_evicted")
-                    out.append(self._emit(next(half_open, next(iter(self._calls))), "evicted", partial=True))
-                ends = [
-                    _show((int(h[at]), int(low[at]), int(port[at])))
-                    for h, low, port in (
-                        (packets.src_hi, packets.src_lo, packets.sport),
-                        (packets.dst_hi, packets.dst_lo, packets.dport),
-                    )
-                ]
-                call = self._calls[message.call_id] = Dialog(message, ts, *ends)
-            for endpoint in call.take(message, ts):
-                self._media.name(endpoint, call.media[endpoint][1])
+                    out.append(self._emit(other, "evicted", ["evicted"]))
+                transport = "tcp" if packets.transport[at] else "udp"
+                call = self._calls.open(message, ts, show(src), show(dst), transport)
+            for endpoint in self._calls.take(call, message, ts):
+                self._media.name(endpoint, call.media[endpoint][1], key, ts)
             if call.state == "ended":
-                self._over.add(message.call_id)
+                self._over.add(key)
                 self._due = min(self._due, self._leaves(call))
         except sip.ParseError as error:
             self._count("sip_errors")
             self._count(f"sip_error_{error}")
         return out
 
-    def _claim(self, call: Dialog) -> list[Stream]:
-        return self._media.claim(call.media, call.setup, MAX_CALL_STREAMS)
+    def _twice(self, packets: Packets, at: int, ts: int, src, dst, data: bytes) -> bool:
+        """Whether this is the datagram that came just now, once more: a mirror port sees it in and out."""
+        ip = int(packets.ip[at])
+        if self._window < 0 or ip < 0:
+            return False
+        ident = int(be(packets.data, packets.ip[at : at + 1] + 4, 2)[0]) if packets.data[ip] >> 4 == 4 else -1
+        key = (src, dst, ident, hash(data))
+        before = self._recent.pop(key, None)
+        self._recent[key] = ts
+        if len(self._recent) > MAX_RECENT:
+            del self._recent[next(iter(self._recent))]
+        if before is None or not 0 <= ts - before <= self._window:
+            return False
+        self._count("span_duplicates")
+        return True
+
+    def _bye_after_all(self, message: sip.Message, ts: int) -> list[CallRecord]:
+        """A BYE of a call that had left for want of one: its record again, with the end that it really had."""
+        if message.method != "BYE" or message.status or message.call_id not in self._late:
+            return []
+        call, dialog = self._late.pop(message.call_id)
+        side = dialog.side(message)
+        since = call.answer_time or call.setup_time
+        changes = {"end_time": ts, "hung_up_by": side, "end_reason": "bye", "revision": call.revision + 1,
+                   "duration": round((ts - call.setup_time) / 1e9, 6),
+                   "connect_duration": round((ts - since) / 1e9, 6) if call.answer_time else 0.0}  # fmt: skip
+        return [msgspec.structs.replace(call, **changes)]
 
     def tick(self, now_ns: int) -> list[CallRecord]:
         """Records of calls that have ended by `now_ns` (same clock as the packets)."""
@@ -200,12 +241,12 @@ class Analyser:
             elif self._leaves(call) <= self._due:
                 out.append(self._emit(key, self._why(call)))
         if self._due >= self._look:
-            for key, call in list(self._calls.items()):
-                if call.state != "ended" and (why := self._expired(call)):
+            for key, call in self._calls:
+                if call.state != "ended" and (why := self._expired(key, call)):
                     out.append(self._emit(key, why))
             self._forget()
-            self._look = ((self._due if self._calls else max(until, self._due)) // PATIENCE + 1) * PATIENCE
-        self._due = min([self._look, *(self._leaves(self._calls[key]) for key in self._over)])
+            self._look = ((self._due if len(self._calls) else max(until, self._due)) // PATIENCE + 1) * PATIENCE
+        self._due = min([self._look, *(self._leaves(self._calls.get(key)) for key in self._over)])
         return out
 
     def _leaves(self, call: Dialog) -> int:
@@ -214,7 +255,7 @@ class Analyser:
     def _why(self, call: Dialog) -> str:
         return "cancel" if call.cancelled else "bye" if call.hung_up_by else "rejected"
 
-    def _expired(self, call: Dialog) -> str | None:
+    def _expired(self, key: bytes, call: Dialog) -> str | None:
         s, age = self.settings, self._now - call.setup
         quiet = self._now - call.last
         if age > s.absolute_timeout * SECOND:
@@ -226,70 +267,36 @@ class Analyser:
         if call.state == "calling" and not call.heard:
             return "timeout" if quiet > s.onewaytimeout * SECOND else None
         if call.state == "answered":
-            last = max(map(self._media.last, self._claim(call)), default=0)
+            last = max(map(self._media.last, self._media.claim(key, call.media, call.setup)), default=0)
             if last and self._now - max(last, call.last) > s.rtptimeout * SECOND:
                 return "rtp_timeout"
-            return "timeout" if not last and quiet > s.sipwithoutrtptimeout * SECOND else None
+            patience = min(s.sipwithoutrtptimeout, call.session_expires or s.sipwithoutrtptimeout)
+            return "timeout" if not last and quiet > patience * SECOND else None
         return "timeout" if quiet > s.sipwithoutrtptimeout * SECOND else None
 
     def _forget(self) -> None:
         before = self._now - 60 * SECOND
-        self._ended = {k: t for k, t in self._ended.items() if t > before}
+        self._calls.forget(self._now)
         self._reports.forget(before)
-        self._media.forget(before, {endpoint for call in self._calls.values() for endpoint in call.media})
+        self._media.forget(before)
+        while len(self._late) > MAX_LATE:
+            del self._late[next(iter(self._late))]
 
     def finish(self, end_reason: str = "end_of_capture") -> list[CallRecord]:
         """Records of all calls that are left; those still open are partial and end by `end_reason`."""
         out = []
-        # The newest first: where two are still open on the same ports, what was sent since is the newer one's.
-        for key, call in reversed(list(self._calls.items())):
+        for key, call in self._calls:
             done = call.state in ("ended", "closing", "auth")
-            out.append(self._emit(key, self._why(call) if done else end_reason, partial=not done))
-        return out[::-1]
+            out.append(self._emit(key, self._why(call) if done else end_reason, [] if done else ["open"]))
+        return out
 
-    def _emit(self, key: bytes, end_reason: str, partial: bool = False) -> CallRecord:
-        call = self._calls.pop(key)
+    def _emit(self, key: bytes, end_reason: str, partial: list[str] | None = None) -> CallRecord:
+        call = self._calls.remove(key, self._now)
         self._over.discard(key)
-        self._ended[key] = self._now
         self._count("calls")
-        claimed = self._claim(call)
-        streams = [self._record(stream, call) for stream in claimed]
-        for stream in claimed:
-            self._media.drop(stream)
-        end = call.end or max([call.last, *(stream.last for stream in streams)])
-        names = [sip.party(call.first.headers[h]) for h in (b"from", b"to")]
-        heard = {stream.direction for stream in streams}
-        first = call.progress or (call.end if call.final >= 300 else call.answer)
-        return CallRecord(
-            uuid=os.urandom(16), call_id=sip.show(key), sensor=self.sensor, site=self.site,
-            caller_name=names[0][0], caller=names[0][1], caller_domain=names[0][2],
-            callee_name=names[1][0], callee=names[1][1], callee_domain=names[1][2],
-            setup_time=call.setup, ring_time=call.ring, answer_time=call.answer, end_time=end,
-            duration=round(max(end - call.setup, 0) / 1e9, 6),
-            connect_duration=round(max(end - call.answer, 0) / 1e9, 6) if call.answer else 0.0,
-            pdd=round((first - call.setup) / 1e9, 6) if first else None, final_response=call.final,
-            reason=call.reason, hung_up_by=call.hung_up_by, end_reason=end_reason,
-            retransmissions=call.retransmissions, user_agent_caller=call.agents.get("caller", ""),
-            user_agent_callee=call.agents.get("callee", ""), src=call.src, dst=call.dst,
-            one_way=bool(call.answer and len(heard - {""}) == 1), partial=partial, drops=call.drops, streams=streams,
-        )  # fmt: skip
-
-    def _record(self, stream: Stream, call: Dialog) -> StreamRecord:
-        side, media = call.media.get(stream.dst) or (None, None)
-        direction = {"caller": "callee", "callee": "caller"}.get(side, "")
-        if media is None:
-            direction, media = call.media[stream.src]
-        codec = ""
-        for pt in sorted(stream.types):
-            name = media.codecs.get(pt, ("", 0))[0] or sdp.STATIC.get(pt, ("", 0))[0]
-            if name and name not in ("CN", "telephone-event"):
-                codec = name
-                break
-        figures = self._media.table.result(stream.row)
-        r, mos = emodel.quality(codec, *(figures[n] for n in ("expected", "lost", "loss_bursts", "discarded")))
-        return StreamRecord(
-            direction=direction, sensor=self.sensor, src=_show(stream.src), dst=_show(stream.dst), ssrc=stream.ssrc,
-            codec=codec, payload_types=sorted(stream.types), ptime=media.ptime, r_factor=r, mos=mos,
-            dtmf=stream.digits if self.settings.dtmf2db else "", **figures,
-            **self._reports.of(stream.src[:2], stream.dst[:2], stream.ssrc, self._media.table.rate(stream.row)),
-        )  # fmt: skip
+        streams = self._media.claim(key, call.media, call.setup)
+        record = self._maker.make(call, streams, end_reason, partial or [])
+        self._media.release(key, call.media, streams)
+        if end_reason in ("timeout", "rtp_timeout") and call.answer:
+            self._late[key] = record, call
+        return record

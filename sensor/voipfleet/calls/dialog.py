@@ -1,23 +1,35 @@
 """One call while it is open: what its SIP messages said so far. Times ns. No I/O."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from voipfleet.calls import transitions
 from voipfleet.decode import sdp, sip
 
-MAX_ENDPOINTS = 32
+MAX_ENDPOINTS, MAX_MARKS, MAX_LEGS, MAX_DIGITS = 32, 256, 16, 64
 
 Endpoint = tuple[int, int, int]  # address high, low, port
+Host = tuple[int, int]  # address high, low
+
+_SIGNAL = re.compile(rb"(?:^|\n)[ \t]*signal[ \t]*=[ \t]*([0-9A-D*#])", re.I)
+_SECONDS = re.compile(rb"[ \t]*([0-9]{1,9})")
 
 
 @dataclass(slots=True)
 class Dialog:
-    """State of one Call-ID. `media`: where each side receives; `seen`: messages, to tell retransmissions."""
+    """State of one Call-ID.
+
+    `media`: where each side receives; `seen`: messages, to tell retransmissions; `legs`: tags of those that answered,
+    and whether they are still up; `alias`: hosts as the SDP names them -> as their packets do (`natalias`).
+    """
 
     first: sip.Message
     setup: int
     src: str
     dst: str
+    transport: str = "udp"
+    alias: Mapping[Host, Host] = field(default_factory=dict)
     state: str = "calling"
     cseq: int = 0
     ring: int = 0
@@ -32,10 +44,22 @@ class Dialog:
     heard: bool = False  # a response to the last INVITE, be it 100
     retransmissions: int = 0
     strange: int = 0
+    holds: int = 0
+    fax: bool = False
+    session_expires: int = 0  # s; 0: no session timer (RFC 4028)
+    referred_to: str = ""
+    replaces: bytes = b""
     last: int = 0
     drops: int = 0
     agents: dict[str, str] = field(default_factory=dict)
     media: dict[Endpoint, tuple[str, sdp.Media]] = field(default_factory=dict)
+    digits: dict[str, str] = field(default_factory=dict)  # by SIP INFO
+    legs: dict[bytes, bool] = field(default_factory=dict)
+    branches: set[bytes] = field(default_factory=set)  # tags of all who responded beyond 100
+    callers: set[bytes] = field(default_factory=set)  # tags of the caller: one that asks again may take another
+    methods: set[tuple[str, str]] = field(default_factory=set)  # (side, method or "response") that were seen
+    held: dict[str, bool] = field(default_factory=dict)
+    sends: dict[str, set[str]] = field(default_factory=dict)  # directions (RFC 3264) that a side named
     seen: set = field(default_factory=set)
 
     def _move(self, event: str) -> bool:
@@ -47,64 +71,135 @@ class Dialog:
 
     def side(self, message: sip.Message) -> str:
         """Who sent the message: caller or callee."""
-        same = sip.tag(message.headers[b"from"]) == sip.tag(self.first.headers[b"from"])
-        return "caller" if same == (message.status == 0) else "callee"
+        if message.method == "INVITE" and not message.to_tag and len(self.callers) < MAX_LEGS:
+            self.callers.add(message.from_tag)
+        return "caller" if (message.from_tag in self.callers) == (message.status == 0) else "callee"
 
     def take(self, message: sip.Message, ts: int) -> list[Endpoint]:
-        """One message; the media endpoints that are new with it. Raises ParseError for a bad body."""
+        """One message; the media endpoints that it names. Raises ParseError for a bad body."""
         self.last = max(self.last, ts)
-        mark = (message.method, message.cseq, message.status, sip.tag(message.headers[b"to"]),
-                message.headers.get(b"via"), hash(message.body))  # fmt: skip
+        mark = (message.method, message.cseq, message.status, message.to_tag, message.headers.get(b"via"),
+                hash(message.body))  # fmt: skip
         if mark in self.seen:
             self.retransmissions += message.method != "ACK"
             return []
-        if len(self.seen) < 256:
+        if len(self.seen) < MAX_MARKS:
             self.seen.add(mark)
         side = self.side(message)
+        self.methods.add((side, "response" if message.status else message.method))
         if agent := message.text(b"user-agent") or message.text(b"server"):
             self.agents.setdefault(side, agent)
         if (reason := message.text(b"reason")) and not self.reason:
             self.reason = reason
         if message.status:
             self._response(message, ts)
-        elif message.method == "INVITE":
-            if message is not self.first and self._move("invite"):
+        else:
+            self._request(message, ts, side)
+        return self._media(message, side)
+
+    def _request(self, message: sip.Message, ts: int, side: str) -> None:
+        method = message.method
+        if method == "INVITE":
+            again = self.answer or self.state == "auth" or message.cseq > self.cseq
+            if message is not self.first and again and self._move("invite"):
                 self.heard = False
-            if not self.answer:
-                self.cseq = message.cseq
-        elif message.method == "CANCEL":
+                if not self.answer:
+                    self.end, self.cancelled, self.hung_up_by = 0, False, None
+            if not self.answer and not message.to_tag:
+                self.cseq = max(self.cseq, message.cseq)
+            self.replaces = self.replaces or message.headers.get(b"replaces", b"").split(b";")[0].strip()
+        elif method == "CANCEL":
             if self._move("cancel"):  # only the caller can (RFC 3261 section 9)
                 self.cancelled, self.hung_up_by = True, "caller"
-        elif message.method == "BYE" and self._move("bye"):
+        elif method == "BYE":
+            self._bye(message, ts, side)
+        elif method == "REFER" and not self.referred_to:
+            self.referred_to = sip.party(message.headers.get(b"refer-to", b""))[1]
+        elif method == "INFO":
+            self._info(message, side)
+
+    def _bye(self, message: sip.Message, ts: int, side: str) -> None:
+        tag = message.to_tag if side == "caller" else message.from_tag
+        if tag in self.legs:
+            self.legs[tag] = False
+            if any(self.legs.values()):  # of a branch that answered, too; the call goes on
+                return
+        if self.state not in ("closing", "ended") and self._move("bye"):
             self.end, self.hung_up_by, self.bye_cseq = ts, side, message.cseq
-        return self._media(message, side)
 
     def _response(self, message: sip.Message, ts: int) -> None:
         status = message.status
-        if message.method == "BYE" and status >= 200 and message.cseq == self.bye_cseq and status not in (401, 407):
+        if status > 100 and message.method == "INVITE" and len(self.branches) < MAX_LEGS:
+            self.branches.add(message.to_tag)
+        if message.method in ("INVITE", "UPDATE") and 200 <= status < 300:
+            timer = _SECONDS.match(message.headers.get(b"session-expires", b""))
+            self.session_expires = int(timer[1]) if timer else self.session_expires
+        over = message.method == "BYE" and message.cseq == self.bye_cseq and status >= 200
+        if over and self.state == "closing" and status not in (401, 407):
             self._move("done")
-        if message.method != "INVITE" or message.cseq != self.cseq:
+        if message.method != "INVITE" or message.cseq != self.cseq or message.from_tag not in self.callers:
             return
         self.heard = True
         if status < 200:
-            if status > 100:
+            if status > 100 and not self.answer:
                 self._move("1xx")
                 self.progress = self.progress or ts
                 if status == 180 or (status == 183 and not self.ring):
                     self.ring = self.ring or ts
         elif status < 300:
-            if self._move("2xx"):
+            if len(self.legs) < MAX_LEGS:
+                self.legs.setdefault(message.to_tag, True)
+            if not self.answer and self._move("2xx"):
                 self.final, self.answer, self.end = status, ts, 0
                 self.cancelled, self.hung_up_by = False, None  # the CANCEL came too late
-        elif (status in (401, 407) and self._move("auth")) or self._move("final"):
+        elif not self.answer and ((status in (401, 407) and self._move("auth")) or self._move("final")):
             self.final, self.end = status, ts
 
+    def _info(self, message: sip.Message, side: str) -> None:
+        """A digit: application/dtmf-relay, or application/dtmf with nothing but the digit."""
+        kind = message.headers.get(b"content-type", b"").lower()
+        digit = b""
+        if kind.startswith(b"application/dtmf-relay"):
+            match = _SIGNAL.search(message.body[:256])
+            digit = match[1] if match else b""
+        elif kind.startswith(b"application/dtmf") and re.fullmatch(rb"[0-9A-Da-d*#]", message.body.strip()):
+            digit = message.body.strip()
+        if digit and len(self.digits.get(side, "")) < MAX_DIGITS:
+            self.digits[side] = self.digits.get(side, "") + digit.decode("ascii").upper()
+
     def _media(self, message: sip.Message, side: str) -> list[Endpoint]:
-        fresh = []
-        if body := sdp.extract(message.headers.get(b"content-type", b""), message.body):
-            for media in sdp.parse(body):
-                endpoint = (*media.address, media.port)
-                if media.reachable and (endpoint in self.media or len(self.media) < MAX_ENDPOINTS):
-                    self.media[endpoint] = (side, media)
-                    fresh.append(endpoint)
-        return fresh
+        named = []
+        body = sdp.extract(message.headers.get(b"content-type", b""), message.body)
+        if not body:
+            return named
+        found = sdp.parse(body)
+        audio = [media for media in found if media.kind == "audio"]
+        self.fax = self.fax or any(media.kind == "image" for media in found)
+        if audio:
+            held = all(media.held for media in audio)
+            self.holds += held and not self.held.get(side, False)
+            self.held[side] = held
+            self.sends.setdefault(side, set()).update(media.direction for media in audio)
+        for media in found:
+            for host in {media.address, self.alias.get(media.address, media.address)}:
+                endpoint = (*host, media.port)
+                known = self.media.get(endpoint)
+                if not media.reachable or (known is None and len(self.media) >= MAX_ENDPOINTS):
+                    continue
+                if known and known[0] == side:  # what its streams were before a change stays known
+                    media.codecs = {**known[1].codecs, **media.codecs}
+                    media.ptime = media.ptime or known[1].ptime
+                self.media[endpoint] = (side, media)
+                named.append(endpoint)
+        return named
+
+    def may_send(self, side: str) -> bool:
+        """Whether the other side has reason to expect media of this one (RFC 3264)."""
+        other = "callee" if side == "caller" else "caller"
+        mine, theirs = (self.sends.get(name, {"sendrecv"}) for name in (side, other))
+        return bool(mine & {"sendrecv", "sendonly"}) and bool(theirs & {"sendrecv", "recvonly"})
+
+    def one_sided(self) -> bool:
+        """SIP of one side only was seen, and the call went on as if there had been more."""
+        sides = {side for side, _ in self.methods}
+        return len(sides) == 1 and bool({("caller", "ACK"), ("caller", "BYE"), ("callee", "response")} & self.methods)

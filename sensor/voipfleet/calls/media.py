@@ -1,52 +1,91 @@
 """RTP streams by addresses, ports and SSRC, kept without waiting for SIP; calls claim them by their endpoints."""
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from voipfleet.calls import stream_scalar as scalar
 from voipfleet.calls.dialog import Endpoint
 from voipfleet.calls.index import Index
 from voipfleet.calls.streams import StreamTable
 from voipfleet.decode import rtp, sdp
-from voipfleet.decode.columns import Packets
+from voipfleet.decode.columns import Packets, be
 
 MAX_STREAMS, MAX_DIGITS = 65_536, 64
+MAX_STRANGERS_OF_ONE = MAX_STREAMS // 4  # streams of one host that no SDP has named
+COMFORT_NOISE = 13
+_OPEN = 1 << 63
 _MIX = [np.uint64(n) for n in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xFF51AFD7ED558CCD)]
 
 
 @dataclass(slots=True)
 class Stream:
-    """One stream: `row` in the table of figures, `types` the payload types it had."""
+    """One stream: `row` in the table of figures, `types` the payload types it had and their clocks (0: not known)."""
 
     row: int
     key: int
     src: Endpoint
     dst: Endpoint
     ssrc: int
-    types: set[int]
+    types: dict[int, int] = field(default_factory=dict)
     digits: str = ""
     event: int = -1
 
 
 class Media:
-    """The streams of one sensor. `count(name, by)` is told of what is refused."""
+    """The streams of one sensor. `count(name, by)` is told of what is refused; `window_ns`: how long after a packet the
+    same one is the copy of a mirror port (negative: never); `answered(call)`: whether a call has been answered.
 
-    def __init__(self, buffer_ms: int, count: Callable[..., None]):
-        self._count = count
+    An endpoint may be of several calls: the two legs of a B2BUA that does not touch the media. A call that names the
+    endpoint of one that was answered before takes it over: ports are used again.
+    """
+
+    def __init__(self, buffer_ms: int, window_ns: int, count: Callable[..., None], answered: Callable[[bytes], bool]):
+        self._count, self._window, self._answered = count, window_ns, answered
         self._salt = np.uint64(int.from_bytes(os.urandom(8)) | 1)
         self.table = StreamTable(MAX_STREAMS, buffer_ms)
         self._index = Index(MAX_STREAMS)
         self._by_row: list[Stream | None] = []
-        self._last = np.zeros(1024, np.int64)  # ns: a stream's newest packet
-        self._type = np.zeros(1024, np.int64)  # its payload type
+        # Of a row: ns of its newest packet; the payload type that its clock belongs to; of its last packet the sequence
+        # number and what tells it from another with the same one; how many had the marker bit
+        self._last, self._main, self._seq, self._print, self._markers = (np.zeros(1024, np.int64) for _ in range(5))
         self._at: dict[Endpoint, set[int]] = {}
         self._named: dict[Endpoint, sdp.Media] = {}
+        self._users: dict[Endpoint, dict[bytes, int]] = {}  # calls that named it, and until when it is theirs
+        self._strangers: dict[int, None] = {}  # rows that nobody has named, the oldest first
+        self._strangers_of: dict[tuple[int, int], int] = {}  # how many by sending host
 
-    def name(self, endpoint: Endpoint, media: sdp.Media) -> None:
-        """A call's SDP says what is sent to `endpoint`."""
+    def name(self, endpoint: Endpoint, media: sdp.Media, call: bytes, ts: int) -> None:
+        """A call's SDP, seen at `ts`, says what is sent to `endpoint`."""
         self._named[endpoint] = media
+        users = self._users.setdefault(endpoint, {})
+        if call not in users:
+            users.update((other, min(until, ts)) for other, until in users.items() if self._answered(other))
+        users[call] = _OPEN
+        for row in self._at.get(endpoint, ()):
+            self._known(row)
+            stream = self._by_row[row]
+            types = {pt: self._clock(stream, pt) for pt in stream.types}
+            if types != stream.types:
+                stream.types = types
+                if not self.table.rate(row):
+                    self.table.set_rate(row, types.get(int(self._main[row]), 0))
+                elif types.get(int(self._main[row])) != self.table.rate(row):
+                    self._main[row] = -1
+
+    def release(self, call: bytes, endpoints: Iterable[Endpoint], streams: list[Stream]) -> None:
+        """The call is over. Its streams go with it unless another one has the same endpoints."""
+        for endpoint in endpoints:
+            users = self._users.get(endpoint, {})
+            users.pop(call, None)
+            if not users:
+                self._users.pop(endpoint, None)
+                self._named.pop(endpoint, None)
+        for stream in streams:
+            if stream.src not in self._users and stream.dst not in self._users:
+                self.drop(stream)
 
     def feed(self, packets: Packets, r: rtp.Rtp) -> None:
         """The RTP packets of a block."""
@@ -57,39 +96,123 @@ class Media:
         unknown = np.nonzero(rows < 0)[0]
         if len(unknown):
             self._open_all(packets, r, keys, unknown)
-            rows[unknown] = self._index.lookup(keys[unknown])
+            rows = self._index.lookup(keys)  # of all: a stream may have had to go for a new one
             good = rows >= 0
-            if not good.all():  # the table is full
-                r = rtp.Rtp(*(c[good] for c in (r.index, r.pt, r.seq, r.stamp, r.ssrc, r.payload, r.size)), r.control)
-                rows = rows[good]
-        ts = packets.ts[r.index]
-        self._last[rows] = np.maximum(ts, self._last[rows])
-        for at in np.nonzero(self._type[rows] != r.pt)[0].tolist():
-            self._by_row[rows[at]].types.add(int(r.pt[at]))
-        self._type[rows] = r.pt
-        for at in np.nonzero((r.pt >= 96) & (r.size == 4))[0].tolist():
-            self._digit(self._by_row[rows[at]], packets.data, int(r.payload[at]), int(r.stamp[at]))
-        self.table.feed(rows, ts, r.seq, r.stamp, r.pt)
+            if not good.all():
+                r, rows = r.only(good), rows[good]
+        order = self.table.order(rows)
+        rows, seq, ts = rows[order], r.seq[order], packets.ts[r.index][order]
+        if not len(rows):
+            return
+        starts = np.nonzero(np.r_[True, rows[1:] != rows[:-1]])[0]
+        ends = np.append(starts[1:], len(rows)) - 1
+        twice = self._twice(packets, r, order, rows, seq, ts, starts, ends)
+        self._last[rows[ends]], self._seq[rows[ends]] = np.maximum(ts[ends], self._last[rows[ends]]), seq[ends]
+        if twice is not None:
+            rows, seq, ts, order = (column[~twice] for column in (rows, seq, ts, order))
+        pt = r.pt[order]
+        rate = self._rates(rows, pt)
+        self.table.feed_sorted(rows, ts, seq, r.stamp[order], pt, rate)
+        self._events(packets, r, rows, order)
 
-    def claim(self, endpoints, since: int, most: int) -> list[Stream]:
-        """The streams to or from any of `endpoints` that had a packet since then, at most `most`, oldest first."""
+    def _twice(self, packets, r, order, rows, seq, ts, starts, ends) -> np.ndarray | None:
+        """Which packets a mirror port delivered a second time: the one before, of the same IP packet, just now."""
+        if self._window < 0:
+            return None
+        before = np.empty_like(seq)
+        before[1:] = seq[:-1]
+        before[starts] = self._seq[rows[starts]]
+        same = np.nonzero(before == seq)[0]
+        at = r.index[order[same]]
+        first = np.isin(same, starts)
+        last = np.where(first, self._last[rows[same]], ts[same - 1])
+        prints = self._prints(packets, at)
+        earlier = np.where(first, self._print[rows[same]], self._prints(packets, r.index[order[same - 1]]))
+        self._print[rows[ends]] = self._prints(packets, r.index[order[ends]])
+        same = same[(prints == earlier) & (ts[same] - last <= self._window)]
+        if not len(same):
+            return None
+        self._count("span_duplicates", len(same))
+        twice = np.zeros(len(rows), bool)
+        twice[same] = True
+        return twice
+
+    @staticmethod
+    def _prints(packets: Packets, at: np.ndarray) -> np.ndarray:
+        """The length of a packet and IPv4's identification, which a mirror port does not change and a sender does."""
+        ip = packets.ip[at]
+        four = packets.data[ip] >> 4 == 4
+        return packets.length[at] << 17 | np.where(four, be(packets.data, ip + 4, 2).astype(np.int64) | 1 << 16, 0)
+
+    def _rates(self, rows: np.ndarray, pt: np.ndarray) -> np.ndarray | None:
+        """The clocks of packets where a stream has payload types besides its main one; None where no stream has."""
+        other = np.nonzero(self._main[rows] != pt)[0]
+        if not len(other):
+            return None
+        rate, mixed = np.full(len(rows), scalar.SAME), set()
+        for at, row, kind in zip(other.tolist(), rows[other].tolist(), pt[other].tolist(), strict=True):
+            clock = self._type(row, kind)
+            if clock <= 0:
+                rate[at] = scalar.OTHER
+            elif clock == self.table.rate(row):
+                self._main[row] = kind
+            else:
+                mixed.add(row)
+        for row in mixed:  # it changes its clock: every packet says which it has
+            for at in np.nonzero(rows == row)[0].tolist():
+                kind = int(pt[at])
+                rate[at] = self._type(row, kind) or scalar.OTHER
+                self._main[row] = kind if rate[at] > 0 else self._main[row]
+        return rate
+
+    def _type(self, row: int, pt: int) -> int:
+        """The clock of a payload type of a stream, as _clock(), remembered."""
+        stream = self._by_row[row]
+        if pt not in stream.types:
+            stream.types[pt] = self._clock(stream, pt)
+        return stream.types[pt]
+
+    def _clock(self, stream: Stream, pt: int) -> int:
+        """Ticks/s of a payload type, 0 where no SDP has said it, OTHER for what is no audio (events, noise)."""
+        media = self._named.get(stream.dst) or self._named.get(stream.src)
+        codec, rate = (media.codecs.get(pt) if media else None) or sdp.STATIC.get(pt, ("", 0))
+        return scalar.OTHER if pt == COMFORT_NOISE or codec.lower() in ("telephone-event", "cn") else rate
+
+    def _events(self, packets: Packets, r: rtp.Rtp, rows: np.ndarray, order: np.ndarray) -> None:
+        np.add.at(self._markers, rows[r.marker[order]], 1)
+        for at in np.nonzero((r.pt[order] >= 96) & (r.size[order] == 4))[0].tolist():
+            i = int(order[at])
+            self._digit(self._by_row[rows[at]], packets.data, int(r.payload[i]), int(r.stamp[i]))
+
+    def claim(self, call: bytes, endpoints: Iterable[Endpoint], since: int) -> list[Stream]:
+        """The streams to or from any of a call's endpoints that had a packet since then, oldest first."""
         rows = {row for endpoint in endpoints for row in self._at.get(endpoint, ())}
         found = [self._by_row[row] for row in rows if self._last[row] >= since]
-        return sorted(found, key=lambda s: (int(self._last[s.row]), s.ssrc))[:most]
+        return sorted((stream for stream in found if self._ours(stream, call)),
+                      key=lambda stream: (int(self._last[stream.row]), stream.ssrc))  # fmt: skip
+
+    def _ours(self, stream: Stream, call: bytes) -> bool:
+        """Whether it began before other calls took over each endpoint that the call has of it."""
+        until = [users[call] for end in (stream.src, stream.dst) if call in (users := self._users.get(end, {}))]
+        return max(until, default=_OPEN) >= int(self.table.columns["first"][stream.row])
+
+    def markers(self, stream: Stream) -> int:
+        """How many of its packets had the marker bit: spurts of talk, mostly."""
+        return int(self._markers[stream.row])
 
     def last(self, stream: Stream) -> int:
         """Time of its newest packet, ns."""
         return int(self._last[stream.row])
 
-    def forget(self, before: int, named: set[Endpoint]) -> None:
-        """Drop streams without a packet since `before` that belong to no endpoint of a call, and stale names."""
-        self._named = {endpoint: media for endpoint, media in self._named.items() if endpoint in named}
+    def forget(self, before: int) -> None:
+        """Drop streams without a packet since `before` that belong to no endpoint of a call."""
         for row in np.nonzero(self._last[: len(self._by_row)] < before)[0].tolist():
             stream = self._by_row[row]
-            if stream and stream.src not in named and stream.dst not in named:
+            if stream and stream.src not in self._users and stream.dst not in self._users:
                 self.drop(stream)
 
     def drop(self, stream: Stream) -> None:
+        self._known(stream.row)
         self._index.remove(stream.key)
         self._by_row[stream.row] = None
         self.table.free(stream.row)
@@ -97,6 +220,15 @@ class Media:
             self._at[endpoint].discard(stream.row)
             if not self._at[endpoint]:
                 del self._at[endpoint]
+
+    def _known(self, row: int) -> None:
+        """A stranger is none any more."""
+        if row in self._strangers:
+            del self._strangers[row]
+            host = self._by_row[row].src[:2]
+            self._strangers_of[host] -= 1
+            if not self._strangers_of[host]:
+                del self._strangers_of[host]
 
     def _keys(self, packets: Packets, r: rtp.Rtp) -> np.ndarray:
         """A salted hash of addresses, ports and SSRC: nobody can choose packets that collide."""
@@ -112,31 +244,53 @@ class Media:
 
     def _open_all(self, packets: Packets, r: rtp.Rtp, keys: np.ndarray, unknown: np.ndarray) -> None:
         fresh, first = np.unique(keys[unknown], return_index=True)
-        for key, at in zip(fresh.tolist(), unknown[first].tolist(), strict=True):
+        order = np.argsort(first)  # as they came: what is refused must not depend on the salt
+        for key, at in zip(fresh[order].tolist(), unknown[first[order]].tolist(), strict=True):
             self._open(key, packets, r, at)
 
     def _open(self, key: int, packets: Packets, r: rtp.Rtp, at: int) -> None:
         i = int(r.index[at])
         src = (int(packets.src_hi[i]), int(packets.src_lo[i]), int(packets.sport[i]))
         dst = (int(packets.dst_hi[i]), int(packets.dst_lo[i]), int(packets.dport[i]))
-        pt = int(r.pt[at])
         media = self._named.get(dst) or self._named.get(src)
-        rate = (media.codecs.get(pt) if media else None) or sdp.STATIC.get(pt, ("", 8000))
-        row = self.table.allot(rate[1])
+        if media and media.kind == "image":  # T.38: its sequence numbers look like RTP at times
+            self._count("udptl_like_rtp")
+            return
+        stranger = src not in self._users and dst not in self._users
+        if stranger and self._strangers_of.get(src[:2], 0) >= MAX_STRANGERS_OF_ONE:
+            self._count("streams_refused")
+            return
+        stream = Stream(-1, key, src, dst, int(r.ssrc[at]))
+        pt = int(r.pt[at])
+        stream.types[pt] = clock = self._clock(stream, pt)
+        row = self.table.allot(max(clock, 0))
+        if row is None and self._strangers:
+            self.drop(self._by_row[next(iter(self._strangers))])
+            self._count("streams_evicted")
+            row = self.table.allot(max(clock, 0))
         if row is None:
             self._count("streams_refused")
             return
-        stream = Stream(row, key, src, dst, int(r.ssrc[at]), set())
+        stream.row = row
         self._index.insert(key, row)
         while row >= len(self._by_row):
             self._by_row.append(None)
         if row >= len(self._last):
-            self._last, self._type = (np.concatenate([c, np.zeros_like(c)]) for c in (self._last, self._type))
-        self._by_row[row], self._last[row], self._type[row] = stream, 0, -1
-        for endpoint in (src, dst):
+            more = np.zeros(len(self._last), np.int64)
+            for name in ("_last", "_main", "_seq", "_print", "_markers"):
+                setattr(self, name, np.concatenate([getattr(self, name), more]))
+        self._by_row[row], self._last[row], self._seq[row], self._markers[row] = stream, 0, -1, 0
+        self._main[row] = pt if clock >= 0 else -1
+        for endpoint in {src, dst}:
             self._at.setdefault(endpoint, set()).add(row)
+        if stranger:
+            self._strangers[row] = None
+            self._strangers_of[src[:2]] = self._strangers_of.get(src[:2], 0) + 1
 
     def _digit(self, stream: Stream, data: np.ndarray, at: int, stamp: int) -> None:
+        media = self._named.get(stream.dst) or self._named.get(stream.src)
+        if media and media.secure:
+            return  # encrypted
         if stream.event != stamp and data[at] < 16 and len(stream.digits) < MAX_DIGITS:
             stream.event = stamp
             stream.digits += "0123456789*#ABCD"[int(data[at])]

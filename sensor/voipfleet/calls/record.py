@@ -21,7 +21,7 @@ class StreamRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     ssrc: int
     codec: str = ""
     payload_types: list[int] = []
-    ptime: float = 0.0  # ms
+    ptime: float = 0.0  # ms, as its time stamps say; as the SDP says where they do not
     first: int = 0  # ns
     last: int = 0  # ns
     expected: int = 0
@@ -34,6 +34,8 @@ class StreamRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     jitter_mean_ms: float = 0.0
     jitter_max_ms: float = 0.0
     delta_max_ms: float = 0.0
+    markers: int = 0  # packets with the marker bit: where talk begins after silence, mostly
+    srtp: bool = False  # by its SDP
     mos: float | None = None
     r_factor: float | None = None
     rtcp_lost: int | None = None  # as its receiver said last (RTCP), in all
@@ -77,7 +79,16 @@ class CallRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     dst: str = ""
     transport: str = "udp"
     one_way: bool = False
-    partial: bool = False
+    partial: bool = False  # something is missing, and `partial_reasons` says what
+    partial_reasons: list[str] = []  # of PARTIAL_REASONS
+    seen: list[str] = []  # of SEEN: what this sensor saw of the call
+    legs: int = 0  # ends that responded beyond 100: more than one where a proxy forked the call
+    holds: int = 0  # how often one side put the other on hold
+    t38: bool = False  # fax over IP was agreed
+    dtmf: str = ""  # the caller's digits by SIP INFO
+    dtmf_callee: str = ""  # likewise the callee's
+    referred_to: str = ""  # where a REFER sent one side
+    replaces: str = ""  # Call-ID of the call that this one took over (RFC 3891)
     drops: int = 0  # packets that the kernel dropped on this sensor during the call
     clock_offset_ms: float | None = None
     views: int = 1
@@ -87,6 +98,15 @@ class CallRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
 END_REASONS = (
     "bye", "cancel", "rejected", "timeout", "rtp_timeout", "sensor_restart", "end_of_capture", "evicted",
 )  # fmt: skip
+
+PARTIAL_REASONS = (
+    "open",  # still up when this sensor stopped, or the capture ended
+    "evicted",  # left early because the table of calls was full
+    "drops",  # the kernel dropped packets during the call, of this call or of others
+    "sip_one_sided",  # messages of one side only, of a call that went on
+    "streams",  # it had more streams than are recorded
+)
+SEEN = ("caller_sip", "callee_sip", "caller_rtp", "callee_rtp")
 
 _TIMES = ("setup_time", "ring_time", "answer_time", "end_time")
 

@@ -9,36 +9,17 @@ Discarded: later than the de-jitter buffer after the earliest packet. All intege
 """
 
 FIELDS = [
-    "rate",
-    "buffer",
-    "started",
-    "base",
-    "top",
-    "bitmap",
-    "run",
-    "bad",
-    "received",
-    "duplicates",
-    "reordered",
-    "jumps",
-    "expected_before",
-    "first",
-    "last",
-    "stamp",
-    "pt",
-    "rel",
-    "rel_min",
-    "jitter",
-    "jitter_sum",
-    "jitter_count",
-    "jitter_max",
-    "delta_max",
-    "discarded",
-]
+    "rate", "buffer", "started", "base", "top", "bitmap", "run", "bad", "received", "duplicates", "reordered", "jumps",
+    "expected_before", "first", "last", "stamp", "pt", "rel", "rel_min", "jitter", "jitter_sum", "jitter_count",
+    "jitter_max", "delta_max", "discarded", "tick",
+]  # fmt: skip
 BURSTS = [f"burst{n}" for n in range(1, 11)]  # gaps of 1..9, 10 or more packets
 MAX_DROPOUT, MAX_MISORDER, WINDOW = 3000, 63, 64
 MAX_ELAPSED = 10**12  # us; beyond it a clock is broken, and 64 bits would not hold the ticks
 MASK = (1 << WINDOW) - 1
+MAX_TICK = 48_000  # RTP ticks between neighbours; beyond it the sender was silent
+SAME, OTHER = -2, -1
+RTP_CLOCKS = (8000, 11025, 12000, 16000, 24000, 32000, 44100, 48000, 90000)
 
 
 def new(rate: int = 8000, buffer_ms: int = 100) -> dict[str, int]:
@@ -83,11 +64,13 @@ def _count(s: dict[str, int], gaps: list[int]) -> None:
         s[BURSTS[min(gap, 10) - 1]] += 1
 
 
-def step(s: dict[str, int], ts: int, seq: int, stamp: int, pt: int) -> None:
-    """One packet: capture time (ns), sequence number, RTP time, payload type."""
+def step(s: dict[str, int], ts: int, seq: int, stamp: int, pt: int, rate: int = SAME) -> bool:
+    """One packet: capture time (ns), sequence number, RTP time, payload type, and the clock of that type (ticks/s), or
+    SAME as before, or OTHER: not that of the stream (events). Whether its time counts (see clock()).
+    """
     if not s["started"]:
         s.update(started=1, base=65536 + seq, top=65536 + seq, received=1, first=ts, last=ts, stamp=stamp, pt=pt)
-        return
+        return False
     ahead = (seq - s["top"]) & 0xFFFF
     if 0 < ahead < MAX_DROPOUT:
         s["bitmap"], s["run"], gaps = advance(s["bitmap"], s["run"], ahead)
@@ -95,6 +78,9 @@ def step(s: dict[str, int], ts: int, seq: int, stamp: int, pt: int) -> None:
         s["top"] += ahead
         s["received"] += 1
         s["delta_max"] = max(s["delta_max"], ts - s["last"])
+        sent = (stamp - s["stamp"]) & 0xFFFFFFFF
+        if ahead == 1 and pt == s["pt"] and 0 < sent < MAX_TICK and (not s["tick"] or sent < s["tick"]):
+            s["tick"] = sent
     elif (back := -ahead & 0xFFFF) <= MAX_MISORDER:
         early = s["top"] - back
         if early < s["base"]:
@@ -103,7 +89,7 @@ def step(s: dict[str, int], ts: int, seq: int, stamp: int, pt: int) -> None:
             s["base"] = early
         elif s["bitmap"] >> back & 1:
             s["duplicates"] += 1
-            return
+            return False
         s["bitmap"] |= 1 << back
         s["received"] += 1
         s["reordered"] += 1
@@ -112,33 +98,60 @@ def step(s: dict[str, int], ts: int, seq: int, stamp: int, pt: int) -> None:
         s["expected_before"] += s["top"] - s["base"] + 1
         s.update(base=65536 + seq, top=65536 + seq, bitmap=MASK, bad=-1, stamp=stamp, pt=pt, last=ts)
         s["received"] += 1
-        return
+        return False
     else:
         s["bad"] = (seq + 1) & 0xFFFF
         s["jumps"] += 1
-        return
-    _timing(s, ts, stamp, pt)
-
-
-def _timing(s: dict[str, int], ts: int, stamp: int, pt: int) -> None:
-    if pt == s["pt"] and stamp != s["stamp"]:
-        now, before = (
-            min(max((t - s["first"]) // 1000, 0), MAX_ELAPSED) * s["rate"] // 1_000_000 for t in (ts, s["last"])
-        )
-        sent = ((stamp - s["stamp"] + (1 << 31)) & 0xFFFFFFFF) - (1 << 31)
-        d = now - before - sent
-        if abs(d) > 2 * s["rate"]:  # the sender's clock restarted: no statement about the network
-            s["rel"] = s["rel_min"] = 0
-        else:
-            s["rel"] += d
-            s["rel_min"] = min(s["rel_min"], s["rel"])
-            if (s["rel"] - s["rel_min"]) * 1000 > s["buffer"] * s["rate"]:
-                s["discarded"] += 1
-            s["jitter"] += abs(d) - ((s["jitter"] + 8) >> 4)
-            s["jitter_sum"] += s["jitter"]
-            s["jitter_count"] += 1
-            s["jitter_max"] = max(s["jitter_max"], s["jitter"])
+        return False
+    before = s["last"], s["stamp"], s["pt"]
     s.update(last=ts, stamp=stamp, pt=pt)
+    return clock(s, *before, ts, stamp, pt, rate)
+
+
+def clock(s: dict[str, int], last: int, old: int, before: int, ts: int, stamp: int, pt: int, rate: int) -> bool:
+    """The time of a packet against that of the one before (`last`, `old`, `before`: its ts, stamp and payload type).
+
+    False where that is no statement about the network; a stream whose clock is not known (rate 0) gets none.
+    """
+    if rate > 0 and rate != s["rate"]:  # another codec goes on with another clock
+        for name in ("jitter", "jitter_sum", "jitter_max"):
+            s[name] = s[name] * rate // max(s["rate"], 1)
+        s.update(rate=rate, rel=0, rel_min=0, tick=0)
+    if rate == OTHER or not s["rate"] or pt != before or stamp == old:
+        return pt == before and stamp != old and rate != OTHER
+    elapsed, earlier = (min(max((t - s["first"]) // 1000, 0), MAX_ELAPSED) * s["rate"] // 1_000_000 for t in (ts, last))
+    sent = ((stamp - old + (1 << 31)) & 0xFFFFFFFF) - (1 << 31)
+    d = elapsed - earlier - sent
+    if abs(d) > 2 * s["rate"]:  # the sender's clock restarted: no statement about the network
+        s["rel"] = s["rel_min"] = 0
+        return True
+    s["rel"] += d
+    s["rel_min"] = min(s["rel_min"], s["rel"])
+    if (s["rel"] - s["rel_min"]) * 1000 > s["buffer"] * s["rate"]:
+        s["discarded"] += 1
+    s["jitter"] += abs(d) - ((s["jitter"] + 8) >> 4)
+    s["jitter_sum"] += s["jitter"]
+    s["jitter_count"] += 1
+    s["jitter_max"] = max(s["jitter_max"], s["jitter"])
+    return True
+
+
+def guess(times: list[tuple]) -> int:
+    """The clock that a stream has by its own time stamps: that of RTP_CLOCKS which comes nearest; 8000 where none can.
+
+    `times`: as clock() takes them, without the rate.
+    """
+    pairs = sorted((stamp - old) * 1_000_000_000 // (ts - last) for last, old, _, ts, stamp, _ in times if ts > last)
+    rate = pairs[len(pairs) // 2] if pairs else 0
+    return min(RTP_CLOCKS, key=lambda known: abs(known - rate)) if rate > 0 else 8000
+
+
+def known(state: dict[str, int], rate: int, times: list[tuple]) -> dict[str, int]:
+    """The state of a stream of clock `rate` whose packets came before that was known, at `times`."""
+    state = {**state, "rate": rate}
+    for packet in times:
+        clock(state, *packet, SAME)
+    return state
 
 
 def result(state: dict[str, int]) -> dict[str, int | float | list[int]]:
@@ -146,11 +159,12 @@ def result(state: dict[str, int]) -> dict[str, int | float | list[int]]:
     s = dict(state)
     _close(s)
     expected = s["expected_before"] + (s["top"] - s["base"] + 1 if s["started"] else 0)
-    ms = 1000 / 16 / s["rate"]
+    ms = 1000 / 16 / max(s["rate"], 1)
     return {
         "expected": expected, "received": s["received"], "lost": max(expected - s["received"], 0),
         "duplicates": s["duplicates"], "reordered": s["reordered"], "discarded": s["discarded"],
         "loss_bursts": [s[name] for name in BURSTS], "first": s["first"], "last": s["last"],
         "jitter_mean_ms": round(s["jitter_sum"] / max(s["jitter_count"], 1) * ms, 3),
         "jitter_max_ms": round(s["jitter_max"] * ms, 3), "delta_max_ms": round(s["delta_max"] / 1e6, 3),
+        "ptime": round(s["tick"] * 1000 / s["rate"], 3) if s["rate"] else 0.0,
     }  # fmt: skip

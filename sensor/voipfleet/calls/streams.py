@@ -12,6 +12,7 @@ from voipfleet.calls import stream_scalar as scalar
 
 NAMES = [*scalar.FIELDS, *scalar.BURSTS]
 FEW = 24  # segments below which the jitter of one after the other is faster than the n-th of all
+MAX_WAITING, MAX_WAITING_ALL = 500, 100_000  # packets of a stream, and of all, that wait for their clock to be known
 _SIGN = 1 << 63
 _ONES = np.uint64(scalar.MASK)
 _SPAN = 1 << 62
@@ -24,10 +25,12 @@ class StreamTable:
         self.limit, self.buffer_ms = limit, buffer_ms
         self._hold(np.zeros((len(NAMES), 1024), np.int64))
         self.vacant: list[int] = []
+        self._waiting: dict[int, list[tuple]] = {}  # times of streams whose clock is not known yet
+        self._waiting_all = 0
         self.used = 0
 
     def allot(self, rate: int = 8000) -> int | None:
-        """A row for a new stream; None where the table is full."""
+        """A row for a new stream of `rate` ticks/s (0: not known yet); None where the table is full."""
         if self.vacant:
             row = self.vacant.pop()
         elif self.used < self.limit:
@@ -40,6 +43,7 @@ class StreamTable:
         return row
 
     def free(self, row: int) -> None:
+        self._forget(row)
         self.vacant.append(row)
 
     def _hold(self, table: np.ndarray) -> None:
@@ -61,14 +65,23 @@ class StreamTable:
         return int(self.columns["rate"][row])
 
     def result(self, row: int) -> dict:
+        if not self.rate(row):
+            self.set_rate(row, scalar.guess(self._waiting.get(row, [])))
         return scalar.result(self.state(row))
 
-    def feed(self, rows: np.ndarray, ts: np.ndarray, seq: np.ndarray, stamp: np.ndarray, pt: np.ndarray) -> None:
-        """Packets in capture order; columns of int64, `rows` from `allot`."""
+    def order(self, rows: np.ndarray) -> np.ndarray:
+        """How packets stand stream by stream, those of one stream in their order."""
+        return np.argsort(rows.astype(np.uint16) if self.limit <= 65536 else rows, kind="stable")
+
+    def feed(self, rows: np.ndarray, *columns: np.ndarray) -> None:
+        """Packets in capture order: ts, seq, stamp, pt (int64), perhaps rate; `rows` from `allot`."""
+        order = self.order(rows)
+        self.feed_sorted(rows[order], *(column[order] for column in columns))
+
+    def feed_sorted(self, rows, ts, seq, stamp, pt, rate=None) -> None:
+        """The same, stream by stream. `rate`: as stream_scalar.step() takes it, SAME for all where it is not given."""
         if not len(rows):
             return
-        order = np.argsort(rows.astype(np.uint16) if self.limit <= 65536 else rows, kind="stable")
-        rows, ts, seq, stamp, pt = rows[order], ts[order], seq[order], stamp[order], pt[order]
         starts = np.nonzero(np.r_[True, rows[1:] != rows[:-1]])[0]
         counts = np.diff(np.r_[starts, len(rows)])
         fresh = self.columns["started"][rows[starts]] == 0
@@ -78,6 +91,7 @@ class StreamTable:
             keep = np.ones(len(rows), bool)
             keep[first] = False
             rows, ts, seq, stamp, pt = rows[keep], ts[keep], seq[keep], stamp[keep], pt[keep]
+            rate = rate if rate is None else rate[keep]
             counts = counts - fresh
             counts = counts[counts > 0]
             starts = np.cumsum(counts) - counts
@@ -85,9 +99,13 @@ class StreamTable:
                 return
         ahead = self._ahead(rows[starts], seq, starts)
         easy = np.logical_and.reduceat((ahead > 0) & (ahead < scalar.MAX_DROPOUT), starts)
+        easy &= self.columns["rate"][rows[starts]] > 0
+        if rate is not None:
+            easy &= np.logical_and.reduceat(rate == scalar.SAME, starts)
         if not easy.all():
             odd = ~easy
-            self._scalar(rows[starts[odd]], starts[odd], counts[odd], ts, seq, stamp, pt)
+            more = () if rate is None else (rate,)
+            self._scalar(rows[starts[odd]], starts[odd], counts[odd], ts, seq, stamp, pt, *more)
             keep = np.repeat(easy, counts)
             rows, ts, seq, stamp, pt, ahead = (column[keep] for column in (rows, ts, seq, stamp, pt, ahead))
             counts = counts[easy]
@@ -103,11 +121,34 @@ class StreamTable:
         c["first"][rows] = c["last"][rows] = ts
         c["stamp"][rows], c["pt"][rows] = stamp, pt
 
-    def _one(self, row: int, ts: list[int], seq: list[int], stamp: list[int], pt: list[int]) -> None:
+    def _one(self, row: int, *columns: list[int]) -> None:
         state = self.state(row)
-        for packet in zip(ts, seq, stamp, pt, strict=True):
-            scalar.step(state, *packet)
+        if state["rate"]:
+            for packet in zip(*columns, strict=True):
+                scalar.step(state, *packet)
+        else:
+            waiting = self._waiting.setdefault(row, [])
+            for packet in zip(*columns, strict=True):
+                before = state["last"], state["stamp"], state["pt"]
+                if scalar.step(state, *packet) and not state["rate"]:
+                    waiting.append((*before, packet[0], packet[2], packet[3]))
+                    self._waiting_all += 1
         self._store(row, state)
+        if state["rate"]:
+            self._forget(row)
+        elif len(self._waiting[row]) > MAX_WAITING or self._waiting_all > MAX_WAITING_ALL:
+            self.set_rate(row, scalar.guess(self._waiting[row]))
+
+    def set_rate(self, row: int, rate: int) -> None:
+        """The clock of a stream is known now; the times that waited for it are taken."""
+        state = self.state(row)
+        if not state["rate"] and rate > 0:
+            self._store(row, scalar.known(state, rate, self._forget(row)))
+
+    def _forget(self, row: int) -> list[tuple]:
+        waiting = self._waiting.pop(row, [])
+        self._waiting_all -= len(waiting)
+        return waiting
 
     def _scalar(self, rows, starts, counts, *columns) -> None:
         for row, start, count in zip(rows.tolist(), starts.tolist(), counts.tolist(), strict=True):
@@ -158,7 +199,8 @@ class StreamTable:
         then[starts] = (
             np.clip((c["last"][u] - c["first"][u]) // 1000, 0, scalar.MAX_ELAPSED) * c["rate"][u] // 1_000_000
         )
-        d = now - then - (((stamp - old + (1 << 31)) & 0xFFFFFFFF) - (1 << 31))
+        sent = ((stamp - old + (1 << 31)) & 0xFFFFFFFF) - (1 << 31)
+        d = now - then - sent
         d[~timed] = 0
         rel = np.cumsum(d)
         rel += np.repeat(c["rel"][u] - rel[starts] + d[starts], counts)
@@ -182,6 +224,11 @@ class StreamTable:
         self._windows(u, ahead, starts, counts)
         c["received"][u] += counts
         c["delta_max"][u] = np.maximum(c["delta_max"][u], np.maximum.reduceat(ts - last, starts))
+        ticks = np.where((ahead == 1) & timed & (sent > 0) & (sent < scalar.MAX_TICK), sent, scalar.MAX_TICK)
+        ticks = np.minimum(
+            np.minimum.reduceat(ticks, starts), np.where(c["tick"][u] > 0, c["tick"][u], scalar.MAX_TICK)
+        )
+        c["tick"][u] = np.where(ticks < scalar.MAX_TICK, ticks, 0)
         c["discarded"][u] += np.add.reduceat(late, starts, dtype=np.int64)
         c["rel"][u], c["rel_min"][u] = rel[ends], low[ends] + depth
         c["last"][u], c["stamp"][u], c["pt"][u] = ts[ends], stamp[ends], pt[ends]

@@ -11,8 +11,8 @@ _HEADER = fields(12, first=("u1", 0), second=("u1", 1), seq=(">u2", 2), stamp=("
 
 @dataclass(slots=True)
 class Rtp:
-    """Columns of the RTP packets among `Packets`: `index` is the packet there; `size` payload bytes. `control`: the
-    packets there that are RTCP."""
+    """Columns of the RTP packets among `Packets`: `index` is the packet there; `size` payload bytes, `marker` its
+    bit. `control`: the packets there that are RTCP."""
 
     index: np.ndarray
     pt: np.ndarray
@@ -21,12 +21,17 @@ class Rtp:
     ssrc: np.ndarray
     payload: np.ndarray
     size: np.ndarray
+    marker: np.ndarray
     control: np.ndarray
 
     def part(self, start: int, stop: int) -> "Rtp":
         """The packets from `start` to before `stop`, in capture order."""
-        columns = (self.index, self.pt, self.seq, self.stamp, self.ssrc, self.payload, self.size)
-        return Rtp(*(column[start:stop] for column in columns), self.control[:0])
+        return self.only(slice(start, stop))
+
+    def only(self, which: slice | np.ndarray) -> "Rtp":
+        """The packets that `which` selects; no RTCP."""
+        columns = (self.index, self.pt, self.seq, self.stamp, self.ssrc, self.payload, self.size, self.marker)
+        return Rtp(*(column[which] for column in columns), self.control[:0])
 
 
 def parse(packets: Packets, among: np.ndarray) -> Rtp:
@@ -55,4 +60,4 @@ def parse(packets: Packets, among: np.ndarray) -> Rtp:
         index, at, header, head, room = (column[good] for column in (index, at, header, head, room))
     return Rtp(index, (header["second"] & 127).astype(np.int64), header["seq"].astype(np.int64),
                header["stamp"].astype(np.int64), header["ssrc"].astype(np.int64), at + head, room - head,
-               reports)  # fmt: skip
+               header["second"] >= 128, reports)  # fmt: skip

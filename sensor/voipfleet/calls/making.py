@@ -1,0 +1,82 @@
+"""The record of a call that has ended, out of its dialog, its streams and what RTCP said of them. No I/O."""
+
+import ipaddress
+import os
+
+from voipfleet.calls import emodel
+from voipfleet.calls.dialog import Dialog, Endpoint
+from voipfleet.calls.media import Media, Stream
+from voipfleet.calls.record import CallRecord, StreamRecord
+from voipfleet.calls.reports import Reports
+from voipfleet.decode import sdp, sip
+
+MAX_STREAMS = 64  # of one call
+NO_AUDIO = ("CN", "TELEPHONE-EVENT")
+
+
+def show(endpoint: Endpoint) -> str:
+    """`address:port`, IPv6 in brackets."""
+    ip = ipaddress.IPv6Address(endpoint[0] << 64 | endpoint[1])
+    return f"{ip.ipv4_mapped}:{endpoint[2]}" if ip.ipv4_mapped else f"[{ip}]:{endpoint[2]}"
+
+
+class Maker:
+    """Makes the records of one sensor; with `digits` the keys that were pressed are in them."""
+
+    def __init__(self, sensor: str, site: str, digits: bool, media: Media, reports: Reports):
+        self._sensor, self._site, self._digits, self._media, self._reports = sensor, site, digits, media, reports
+
+    def make(self, call: Dialog, claimed: list[Stream], end_reason: str, why: list[str]) -> CallRecord:
+        """The record; `why` it is partial for other reasons than those found here."""
+        streams = [self._stream(stream, call) for stream in claimed[:MAX_STREAMS]]
+        end = call.end or max([call.last, *(stream.last for stream in streams)])
+        names = [sip.party(call.first.headers[h]) for h in (b"from", b"to")]
+        heard = {stream.direction for stream in streams} - {""}
+        first = call.progress or (call.end if call.final >= 300 else call.answer)
+        reasons = [*why, *(name for name, true in (("drops", call.drops), ("sip_one_sided", call.one_sided()),
+                                                   ("streams", len(claimed) > MAX_STREAMS)) if true)]  # fmt: skip
+        silent = {"caller", "callee"} - heard
+        return CallRecord(
+            uuid=os.urandom(16), call_id=sip.show(call.first.call_id), sensor=self._sensor, site=self._site,
+            caller_name=names[0][0], caller=names[0][1], caller_domain=names[0][2],
+            callee_name=names[1][0], callee=names[1][1], callee_domain=names[1][2],
+            setup_time=call.setup, ring_time=call.ring, answer_time=call.answer, end_time=end,
+            duration=round(max(end - call.setup, 0) / 1e9, 6),
+            connect_duration=round(max(end - call.answer, 0) / 1e9, 6) if call.answer else 0.0,
+            pdd=round((first - call.setup) / 1e9, 6) if first else None, final_response=call.final,
+            reason=call.reason, hung_up_by=call.hung_up_by, end_reason=end_reason,
+            retransmissions=call.retransmissions, user_agent_caller=call.agents.get("caller", ""),
+            user_agent_callee=call.agents.get("callee", ""), src=call.src, dst=call.dst, transport=call.transport,
+            one_way=bool(call.answer and heard and silent and call.may_send(*silent)), partial=bool(reasons),
+            partial_reasons=reasons, seen=self._seen(call, heard), legs=len(call.branches), holds=call.holds,
+            t38=call.fax, dtmf=call.digits.get("caller", "") if self._digits else "",
+            dtmf_callee=call.digits.get("callee", "") if self._digits else "",
+            referred_to=call.referred_to, replaces=sip.show(call.replaces), drops=call.drops, streams=streams,
+        )  # fmt: skip
+
+    @staticmethod
+    def _seen(call: Dialog, heard: set[str]) -> list[str]:
+        signalled = {side for side, _ in call.methods}
+        return [f"{side}_{kind}" for kind, sides in (("sip", signalled), ("rtp", heard))
+                for side in ("caller", "callee") if side in sides]  # fmt: skip
+
+    def _stream(self, stream: Stream, call: Dialog) -> StreamRecord:
+        """Its codec is the first payload type that is audio, as its receiver's SDP names it."""
+        side, media = call.media.get(stream.dst) or (None, None)
+        direction = {"caller": "callee", "callee": "caller"}.get(side, "")
+        if media is None:
+            direction, media = call.media[stream.src]
+        elif (other := call.media.get(stream.src)) and other[0] == side:
+            direction = ""  # from a side to itself: a loop, or one address for both
+        names = {pt: media.codecs.get(pt, ("", 0))[0] or sdp.STATIC.get(pt, ("", 0))[0] for pt in stream.types}
+        codec = next((name for _, name in sorted(names.items()) if name and name.upper() not in NO_AUDIO), "")
+        figures = self._media.table.result(stream.row)
+        r, mos = emodel.quality(codec, *(figures[n] for n in ("expected", "lost", "loss_bursts", "discarded")))
+        figures["ptime"] = figures["ptime"] or media.ptime
+        reported = self._reports.of(stream.src[:2], stream.dst[:2], stream.ssrc, self._media.table.rate(stream.row))
+        return StreamRecord(
+            direction=direction, sensor=self._sensor, src=show(stream.src), dst=show(stream.dst), ssrc=stream.ssrc,
+            codec=codec, payload_types=sorted(stream.types), r_factor=r, mos=mos,
+            dtmf=stream.digits if self._digits else "", markers=self._media.markers(stream), srtp=media.secure,
+            **figures, **({} if media.secure else reported),
+        )  # fmt: skip
