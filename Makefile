@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help docs venv packages test unit lint integration molecule demo demo-down bench clean
+.PHONY: help docs venv packages test unit lint integration molecule demo demo-down bench fuzz clean
 
 # What the tests use of Debian's packages; installed by `make packages` where something is missing.
 PACKAGES := sip-tester tshark tcpdump tcpreplay mariadb-server mariadb-client libpcap0.8 iproute2 nftables \
@@ -53,6 +53,15 @@ molecule: venv ## rollouts on hosts of their own (root), one scenario after the 
 
 bench: venv ## measure: records that a central stores a second
 	@$(BIN)/python benchmarks/ingest.py
+
+TARGET ?= all
+SECONDS ?= 60
+fuzz: $(VENV)/.fuzz ## look for input that breaks a parser: make fuzz TARGET=sip SECONDS=60, or INPUT=file to replay
+	@$(BIN)/python tests/fuzz/run.py $(TARGET) --seconds $(SECONDS) $(if $(INPUT),--input $(INPUT))
+
+$(VENV)/.fuzz: $(VENV)/.ready sensor/requirements/fuzz.txt
+	@$(BIN)/python -m pip install --quiet --require-hashes -r sensor/requirements/fuzz.txt
+	@touch $@
 
 test: venv packages lint unit integration molecule ## everything that CI runs
 

@@ -41,7 +41,7 @@ async def serve_records(session, peer: Peer, stored: StoreThread) -> None:
         done, _ = await asyncio.wait({committing, listening}, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:  # the latter for text that is none
         log.warning("%s sent a malformed message (%s); the connection is closed", peer.name, error)
     finally:
         for task in (committing, listening):
