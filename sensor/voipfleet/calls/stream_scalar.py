@@ -141,9 +141,10 @@ def guess(times: list[tuple]) -> int:
 
     `times`: as clock() takes them, without the rate.
     """
-    pairs = sorted((stamp - old) * 1_000_000_000 // (ts - last) for last, old, _, ts, stamp, _ in times if ts > last)
-    rate = pairs[len(pairs) // 2] if pairs else 0
-    return min(RTP_CLOCKS, key=lambda known: abs(known - rate)) if rate > 0 else 8000
+    sound = [(stamp - old, ts - last) for last, old, _, ts, stamp, _ in times if ts > last and stamp > old]
+    elapsed = sum(pair[1] for pair in sound)
+    rate = sum(pair[0] for pair in sound) * 1_000_000_000 // elapsed if elapsed else 8000
+    return min(RTP_CLOCKS, key=lambda known: abs(known - rate))
 
 
 def known(state: dict[str, int], rate: int, times: list[tuple]) -> dict[str, int]:
