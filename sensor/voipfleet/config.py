@@ -233,6 +233,18 @@ def _words(option: Option, text: str) -> tuple[str, ...]:
     return words
 
 
+def _pairs(option: Option, text: str) -> tuple[tuple[str, str], ...]:
+    pairs = []
+    for item in _words(option, text):
+        words = item.split()
+        try:
+            public, private = (str(ipaddress.ip_address(word)) for word in words)
+        except ValueError:
+            raise ValueError(f"has {item[:60]!r}; give pairs of addresses, as in 203.0.113.5 10.0.0.5") from None
+        pairs.append((public, private))
+    return tuple(pairs)
+
+
 def _ports(option: Option, text: str) -> tuple[int, ...]:
     ports: set[int] = set()
     for word in _words(option, text):
@@ -261,6 +273,6 @@ def _path(option: Option, text: str) -> str:
 
 _CONVERT = {
     "bool": _bool, "int": _number, "float": _number, "choice": _choice, "list": _words, "hosts": _words,
-    "ports": _ports, "bind": _bind, "path": _path, "text": lambda option, text: text,
+    "pairs": _pairs, "ports": _ports, "bind": _bind, "path": _path, "text": lambda option, text: text,
     "secret": lambda option, text: text,
 }  # fmt: skip

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 # Types. `ports` is a comma list of ports and ranges; `hosts` a comma list, in order of preference;
 # `list` a comma list of words; `bind` an IP address to listen on.
-KINDS = ("bool", "int", "float", "text", "choice", "list", "ports", "hosts", "bind", "path", "secret")
+KINDS = ("bool", "int", "float", "text", "choice", "list", "pairs", "ports", "hosts", "bind", "path", "secret")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ OPTIONS: tuple[Option, ...] = (
     _int("onewaytimeout", "15", "End a call whose INVITE nobody answered in any way.", "calls", 1, 86400, "s"),
     _int("bye_timeout", "1200", "End a call whose BYE was seen but never confirmed.", "calls", 1, 86400, "s"),
     _int("jitterbuffer", "100", "De-jitter buffer assumed when MOS is computed.", "calls", 10, 1000, "ms"),
-    Option("natalias", "list", None, "Pairs of `public private` addresses of phones behind NAT.", "calls", built=False),
+    Option("natalias", "pairs", None, "Pairs of `public private` addresses of phones behind NAT.", "calls"),
     _yes("dtmf2db", "no", "Keep dialled digits in the records.", "calls"),
     _int("number_keep_last", None, "Mask numbers but for the last N digits.", "calls", 0, 20, built=False),
     # packets that stay on the sensor

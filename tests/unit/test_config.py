@@ -112,3 +112,11 @@ def test_a_secret_is_never_in_a_fault(value):
         config.parse(f"[general]\nserver_password = {secret}\nserver_psk = {secret}\n", "f")
     except ConfigError as error:
         assert "S3cret" not in str(error)
+
+
+def test_pairs_of_addresses():
+    found = config.parse("[general]\ninterface = eth0\nnatalias = 203.0.113.5 10.0.0.5, 2001:db8::1 fd00::1\n")
+    assert found.natalias == (("203.0.113.5", "10.0.0.5"), ("2001:db8::1", "fd00::1"))
+    assert faults("[general]\ninterface = eth0\nnatalias = 203.0.113.5\n") == [
+        "f.conf:3: natalias: has '203.0.113.5'; give pairs of addresses, as in 203.0.113.5 10.0.0.5"
+    ]
