@@ -114,7 +114,9 @@ def tcp() -> list[bytes]:
 
 def stream() -> list[bytes]:
     text = b"\r\n\r\n" + b"".join(dialog()[:4])
-    return [b"".join(piece(0, text[at : at + size]) for at in range(0, len(text), size)) for size in (7, 100, 1000)]
+    lone = piece(0, b"0\n\r") + piece(0, b"E h SIP/2.0\n\n")  # a CR alone was an empty line, but only at a cut
+    cut = [b"".join(piece(0, text[at : at + size]) for at in range(0, len(text), size)) for size in (7, 100, 1000)]
+    return [*cut, lone]
 
 
 def pcap() -> list[bytes]:

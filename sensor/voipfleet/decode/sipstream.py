@@ -8,6 +8,7 @@ from voipfleet.decode.sip import MAX_HEAD
 MAX_BUFFER = 64 << 10  # bytes of one message
 _START = re.compile(rb"(?:^|(?<=\n))(?:SIP/2\.0 [1-6][0-9]{2}[ \r\n]|[A-Za-z0-9.!%*_+`'~-]{1,64} [^\s]+ SIP/2\.0\r?\n)")
 _END = re.compile(rb"\r?\n\r?\n")
+_EMPTY = re.compile(rb"(?:\r?\n)+")  # keep-alives (RFC 5626 4.4.1), and empty lines before a start line
 _LENGTH = re.compile(rb"^(?:content-length|l)[ \t]*:[ \t]*([0-9]{1,10})[ \t]*\r?$", re.I | re.M)
 _LONGEST_LINE = 8 << 10
 
@@ -40,8 +41,8 @@ class SipStream:
         self.buffer += data
         found = []
         while self.buffer:
-            # keep-alives (RFC 5626 4.4.1), and empty lines before a start line
-            self._drop(len(self.buffer) - len(self.buffer.lstrip(b"\r\n")))
+            if empty := _EMPTY.match(self.buffer):
+                self._drop(empty.end())
             if not self._find_start():
                 break
             size = self._size()
