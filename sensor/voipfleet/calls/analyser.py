@@ -242,8 +242,10 @@ class Analyser:
                 out.append(self._emit(key, self._why(call)))
         if self._due >= self._look:
             for key, call in self._calls:
-                if call.state != "ended" and (why := self._expired(key, call)):
-                    out.append(self._emit(key, why))
+                if call.state != "ended" and call.wake < self._now:
+                    when, why = self._expires(key, call)
+                    if when < self._now:
+                        out.append(self._emit(key, why))
             self._forget()
             self._look = ((self._due if len(self._calls) else max(until, self._due)) // PATIENCE + 1) * PATIENCE
         self._due = min([self._look, *(self._leaves(self._calls.get(key)) for key in self._over)])
@@ -255,24 +257,26 @@ class Analyser:
     def _why(self, call: Dialog) -> str:
         return "cancel" if call.cancelled else "bye" if call.hung_up_by else "rejected"
 
-    def _expired(self, key: bytes, call: Dialog) -> str | None:
-        s, age = self.settings, self._now - call.setup
-        quiet = self._now - call.last
-        if age > s.absolute_timeout * SECOND:
-            return "timeout"
+    def _expires(self, key: bytes, call: Dialog) -> tuple[int, str]:
+        """When the call ends if nothing more is seen of it, and by what; `wake` is when to look again at the latest."""
+        s = self.settings
+        patience, why, rtp_may_come = s.sipwithoutrtptimeout, "timeout", False
+        since = call.last
         if call.state == "auth":
-            return "rejected" if quiet > RETRY else None
-        if call.state == "closing":
-            return "bye" if quiet > s.bye_timeout * SECOND else None
-        if call.state == "calling" and not call.heard:
-            return "timeout" if quiet > s.onewaytimeout * SECOND else None
-        if call.state == "answered":
+            patience, why = RETRY // SECOND, "rejected"
+        elif call.state == "closing":
+            patience, why = s.bye_timeout, "bye"
+        elif call.state == "calling" and not call.heard:
+            patience = s.onewaytimeout
+        elif call.state == "answered":
             last = max(map(self._media.last, self._media.claim(key, call.media, call.setup)), default=0)
-            if last and self._now - max(last, call.last) > s.rtptimeout * SECOND:
-                return "rtp_timeout"
-            patience = min(s.sipwithoutrtptimeout, call.session_expires or s.sipwithoutrtptimeout)
-            return "timeout" if not last and quiet > patience * SECOND else None
-        return "timeout" if quiet > s.sipwithoutrtptimeout * SECOND else None
+            if last:
+                patience, why, since = s.rtptimeout, "rtp_timeout", max(last, call.last)
+            else:
+                patience, rtp_may_come = min(patience, call.session_expires or patience), True
+        when, why = min((since + patience * SECOND, why), (call.setup + s.absolute_timeout * SECOND, "timeout"))
+        call.wake = min(when, self._now + s.rtptimeout * SECOND) if rtp_may_come else when
+        return when, why
 
     def _forget(self) -> None:
         before = self._now - 60 * SECOND

@@ -50,6 +50,7 @@ class Dialog:
     referred_to: str = ""
     replaces: bytes = b""
     last: int = 0
+    wake: int = 0  # ns: it cannot time out before
     drops: int = 0
     agents: dict[str, str] = field(default_factory=dict)
     media: dict[Endpoint, tuple[str, sdp.Media]] = field(default_factory=dict)
@@ -77,7 +78,7 @@ class Dialog:
 
     def take(self, message: sip.Message, ts: int) -> list[Endpoint]:
         """One message; the media endpoints that it names. Raises ParseError for a bad body."""
-        self.last = max(self.last, ts)
+        self.last, self.wake = max(self.last, ts), 0
         mark = (message.method, message.cseq, message.status, message.to_tag, message.headers.get(b"via"),
                 hash(message.body))  # fmt: skip
         if mark in self.seen:
