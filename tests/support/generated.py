@@ -8,7 +8,7 @@ import random
 import struct
 from dataclasses import dataclass, field
 
-from support.packets import frame, ip, udp
+from support.wire import Wire
 
 START, SECOND, MS = 1_700_000_000_000_000_000, 1_000_000_000, 1_000_000
 WAVE, PAIRS = 250, 25  # calls at about the same time, pairs of hosts that they run between
@@ -58,6 +58,8 @@ class Call:
     hung_up_by: str | None = None
     end_reason: str = "bye"
     retransmissions: int = 0
+    transport: str = "udp"
+    holds: int = 0
     one_way: bool = False
     partial: bool = False
     streams: list[Stream] = field(default_factory=list)
@@ -81,9 +83,9 @@ class Maker:
 
     def __init__(self, number: int, wire: list[tuple[int, bytes]], seed: int):
         self.rng = random.Random(seed * 1_000_003 + number)
-        self.number, self.wire = number, wire
+        self.number = number
         self.kind = KINDS[number % len(KINDS)]
-        self.tags = ((), (100,), (), (7, 100))[number % 4]
+        self.wire = Wire(number, self.rng, wire, datagrams=self.kind in ("repeated", "dead"))
         slot = number % WAVE
         pair, port = slot % PAIRS, 20_000 + 8 * (slot // PAIRS)
         hosts = [f"2001:db8::{n}:{pair}" if number % 4 == 2 else f"10.{n}.0.{pair + 1}" for n in (1, 2)]
@@ -91,15 +93,13 @@ class Maker:
         self.codec = self.rng.choice(CODECS)
         self.now = START + number // WAVE * 40 * SECOND + self.rng.randrange(10 * SECOND // 1000) * 1000
         self.call = Call(f"{number}-{seed}@generated", f"10{number}", f"20{number}", self.now)
+        self.call.transport = "tcp" if self.wire.carrier == "tcp" else "udp"
         self.cseq, self.ssrc = 1, number * 16 + 1
 
     def later(self, least: int = 2, most: int = 300) -> int:
         """The clock goes on by some ms, with microseconds."""
         self.now += self.rng.randrange(least * 1000, most * 1000) * 1000
         return self.now
-
-    def put(self, at: int, src: str, dst: str, sport: int, dport: int, payload: bytes) -> None:
-        self.wire.append((at, frame(ip(udp(payload, sport, dport), 17, src, dst), *self.tags)))
 
     def sip(self, sender: Side, line: str, cseq: str, tag: bool = True, sdp: str = "", copies: int = 0) -> int:
         """One message (and `copies` retransmissions, 500 ms apart); when it was sent."""
@@ -121,7 +121,7 @@ class Maker:
         text = "\r\n".join([*lines, *(["Content-Type: application/sdp"] if sdp else []), "", sdp]).encode()
         at, other = self.later(), self.b if sender is self.a else self.a
         for copy in range(copies + 1):
-            self.put(at + copy * 500 * MS, sender.host, other.host, 5060, 5060, text)
+            self.wire.message(at + copy * 500 * MS, sender.host, other.host, sender is self.a, text)
         self.now += copies * 500 * MS
         self.call.retransmissions += copies
         return at
@@ -200,7 +200,7 @@ class Maker:
         arrivals.sort()
         for at, n, kind, when, payload in arrivals:
             head = struct.pack("!BBHII", 0x80, kind, (seq + n) & 0xFFFF, when & 0xFFFFFFFF, truth.ssrc)
-            self.put(at, sender.host, receiver.host, sender.port, receiver.port, head + payload)
+            self.wire.datagram(at, sender.host, receiver.host, sender.port, receiver.port, head + payload)
         self.count(truth, arrivals)
         truth.discarded = sum(delay > 100 * MS for delay in late.values())
         return arrivals[-1][0]
@@ -279,6 +279,7 @@ class Maker:
             self.reinvite()
             self.media(both, packets)
         if self.kind == "hold":
+            call.holds = 1
             self.reinvite("sendonly")
             self.later(1000, 2000)
             self.reinvite()
