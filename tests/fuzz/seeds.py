@@ -46,9 +46,26 @@ def dialog() -> list[bytes]:
     ]  # fmt: skip
 
 
+def others() -> list[bytes]:
+    """Requests beside those of a call's course."""
+    more = (
+        (b"INFO", b"application/dtmf-relay", b"Signal=5\r\nDuration=160\r\n", b""),
+        (b"REFER", b"", b"", b"Refer-To: <sip:c@h?Replaces=x>\r\n"),
+        (b"REGISTER", b"", b"", b"Contact: <sip:a@h>;expires=60\r\nExpires: 60\r\n"),
+        (b"UPDATE", b"application/sdp", SDP, b"x: 1800;refresher=uac\r\n"),
+        (b"INVITE", b"", b"", b"Replaces: one@h;to-tag=a;from-tag=b\r\n"),
+        (b"SUBSCRIBE", b"", b"", b"o: dialog\r\n"), (b"MESSAGE", b"text/plain", b"hello", b""),
+    )  # fmt: skip
+    found = [message(b"SIP/2.0 200 OK", b"5 REGISTER")]
+    for method, kind, body, header in more:
+        text = message(method + b" sip:b@h SIP/2.0", b"5 " + method, body, kind)
+        found.append(text.replace(b"Reason:", header + b"Reason:").replace(b"one@h\r\nCSeq", b"two@h\r\nCSeq"))
+    return found
+
+
 def sip() -> list[bytes]:
     multipart = b"--x\r\nContent-Type: application/sdp\r\n\r\n" + SDP + b"\r\n--x--\r\n"
-    return [*dialog(), message(b"INVITE sip:b@h SIP/2.0", b"9 INVITE", multipart, b"multipart/mixed; boundary=x"),
+    return [*dialog(), *others(), message(b"INVITE sip:b@h SIP/2.0", b"9 INVITE", multipart, b"multipart/mixed; boundary=x"),
             message(b"OPTIONS sip:h SIP/2.0", b"1 OPTIONS").replace(b"\r\n", b"\n"), b"\r\n\r\n"]  # fmt: skip
 
 
@@ -88,7 +105,8 @@ def _frames() -> list[bytes]:
     tunnels = [ip(erspan, 47), ip(vxlan), ip(big, 4), ip(small, 41), ip(struct.pack("!HH", 0, 0x0800) + big, 47)]
     options = [ip(struct.pack("!BBHI", 17, 0, 0, 0) + udp(b"x" * 30), 0, **six)]
     parts = [*packets.fragments(big, 400), *packets.fragments(small, 400)]
-    return [*calls[:5], *media, *calls[5:], *parts, *stream[::-1], *tunnels, *options]
+    beside = [ip(udp(text)) for text in others()]
+    return [*calls[:6], *media, *beside, *calls[6:], *parts, *stream[::-1], *tunnels, *options]
 
 
 def frames() -> list[bytes]:
