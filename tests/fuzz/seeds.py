@@ -65,8 +65,9 @@ def others() -> list[bytes]:
 
 def sip() -> list[bytes]:
     multipart = b"--x\r\nContent-Type: application/sdp\r\n\r\n" + SDP + b"\r\n--x--\r\n"
-    return [*dialog(), *others(), message(b"INVITE sip:b@h SIP/2.0", b"9 INVITE", multipart, b"multipart/mixed; boundary=x"),
-            message(b"OPTIONS sip:h SIP/2.0", b"1 OPTIONS").replace(b"\r\n", b"\n"), b"\r\n\r\n"]  # fmt: skip
+    mixed = message(b"INVITE sip:b@h SIP/2.0", b"9 INVITE", multipart, b"multipart/mixed; boundary=x")
+    bare = message(b"OPTIONS sip:h SIP/2.0", b"1 OPTIONS").replace(b"\r\n", b"\n")
+    return [*dialog(), *others(), mixed, bare, b"\r\n\r\n"]
 
 
 def sdp() -> list[bytes]:
