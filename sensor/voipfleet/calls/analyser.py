@@ -11,6 +11,7 @@ from voipfleet.calls.dialog import Dialog, Host
 from voipfleet.calls.making import Maker, show
 from voipfleet.calls.media import Media
 from voipfleet.calls.record import CallRecord
+from voipfleet.calls.registrations import Registrations
 from voipfleet.calls.reports import Reports
 from voipfleet.calls.signalling import Signalling
 from voipfleet.capture.block import Block
@@ -80,6 +81,7 @@ class Analyser:
         self._media = Media(s.jitterbuffer, self._window, self._count, self._calls.answered)
         self._reports = Reports(self._count)
         self._maker = Maker(sensor, site, s.dtmf2db, self._media, self._reports)
+        self._registrations = Registrations(sensor, site, self._count)
         self._over: set[bytes] = set()  # calls that have ended and linger for late RTP
         self._late: dict[bytes, tuple[CallRecord, Dialog]] = {}  # that left without a BYE, which may yet come
         self._recent: dict[tuple, int] = {}  # messages just seen, to tell what a mirror port delivers twice
@@ -170,7 +172,7 @@ class Analyser:
                 transport = "tcp" if packets.transport[at] else "udp"
                 self._on_message(message, ts, show(src), show(dst), transport)
             if not self._calls.belongs(message):
-                return self._bye_after_all(message, ts)
+                return self._apart(message, ts, show(src), show(dst), bool(packets.transport[at]))
             key = message.call_id
             call = self._calls.get(key)
             if call is None:
@@ -205,8 +207,11 @@ class Analyser:
         self._count("span_duplicates")
         return True
 
-    def _bye_after_all(self, message: sip.Message, ts: int) -> list[CallRecord]:
-        """A BYE of a call that had left for want of one: its record again, with the end that it really had."""
+    def _apart(self, message: sip.Message, ts: int, src: str, dst: str, tcp: bool) -> list[CallRecord]:
+        """A message of no call that is up."""
+        if message.method == "REGISTER":
+            return self._registrations.take(message, ts, src, dst, "tcp" if tcp else "udp")
+        # A BYE of a call that had left for want of one: its record again, with the end that it really had
         if message.method != "BYE" or message.status or message.call_id not in self._late:
             return []
         call, dialog = self._late.pop(message.call_id)
@@ -246,8 +251,10 @@ class Analyser:
                     when, why = self._expires(key, call)
                     if when < self._now:
                         out.append(self._emit(key, why))
+            out += self._registrations.expire(self._now)
             self._forget()
-            self._look = ((self._due if len(self._calls) else max(until, self._due)) // PATIENCE + 1) * PATIENCE
+            quiet = max(self._due, min(until, self._registrations.next))
+            self._look = ((self._due if len(self._calls) else quiet) // PATIENCE + 1) * PATIENCE
         self._due = min([self._look, *(self._leaves(self._calls.get(key)) for key in self._over)])
         return out
 

@@ -47,7 +47,7 @@ class StreamRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class CallRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One call (an INVITE dialog with its streams)."""
+    """One call (an INVITE dialog with its streams), or with method REGISTER one registration."""
 
     uuid: bytes  # 16 random bytes, made when the call is first seen to end
     revision: int = 1
@@ -89,6 +89,8 @@ class CallRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     dtmf_callee: str = ""  # likewise the callee's
     referred_to: str = ""  # where a REFER sent one side
     replaces: str = ""  # Call-ID of the call that this one took over (RFC 3891)
+    contact: str = ""  # of a registration: where the user is, and the seconds that the registrar granted
+    expires: int = 0
     drops: int = 0  # packets that the kernel dropped on this sensor during the call
     clock_offset_ms: float | None = None
     views: int = 1
@@ -97,6 +99,7 @@ class CallRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 END_REASONS = (
     "bye", "cancel", "rejected", "timeout", "rtp_timeout", "sensor_restart", "end_of_capture", "evicted",
+    "registered", "unregistered", "expired",  # of registrations
 )  # fmt: skip
 
 PARTIAL_REASONS = (

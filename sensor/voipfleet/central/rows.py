@@ -30,7 +30,8 @@ def call_row(row: Row, origin: str) -> dict:
         body = record.encode(call)
     day = datetime.datetime.fromtimestamp(call.setup_time // 1_000_000_000, datetime.UTC).date()
     columns = {
-        "uuid": call.uuid, "day": day, "revision": call.revision, "setup_time": call.setup_time,
+        "uuid": call.uuid, "day": day, "revision": call.revision,
+        "method": clean(call.method)[:16], "setup_time": call.setup_time,
         "answer_time": call.answer_time, "end_time": call.end_time, "duration": call.duration,
         "connect_duration": call.connect_duration, "final_response": call.final_response,
         "one_way": int(call.one_way), "partial": int(call.partial), "body": body,

@@ -47,6 +47,7 @@ calls = Table(
     Column("uuid", _uuid, primary_key=True),
     Column("day", Date, primary_key=True),
     Column("revision", Integer, nullable=False),
+    Column("method", String(16), nullable=False, server_default="INVITE"),  # REGISTER: a registration
     *(Column(name, String(TEXT), nullable=False) for name in PROMOTED),
     Column("setup_time", BigInteger, nullable=False),  # ns since the epoch, as the three others
     Column("answer_time", BigInteger, nullable=False),

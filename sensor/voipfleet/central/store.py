@@ -102,11 +102,12 @@ class Store:
             connection.execute(table.update().where(table.c.uuid == peer.sensor_uuid).values(values))
 
     def calls(
-        self, *, since: int = 0, limit: int = 0, number: str = "", site: str = "", call_id: str = ""
-    ) -> list[CallRecord]:
-        """Calls set up after `since` (ns), oldest first; the newest `limit` of them (0: all)."""
+        self, *, since: int = 0, limit: int = 0, number: str = "", site: str = "", call_id: str = "",
+        method: str = "INVITE",
+    ) -> list[CallRecord]:  # fmt: skip
+        """Calls (with method REGISTER: registrations) since `since` (ns), oldest first; the newest `limit` (0: all)."""
         table = schema.calls
-        query = sa.select(table.c.body).where(table.c.setup_time >= since)
+        query = sa.select(table.c.body).where(table.c.setup_time >= since, table.c.method == method)
         if number:
             number = rows.clean(number)
             query = query.where(sa.or_(table.c.caller == number, table.c.callee == number))

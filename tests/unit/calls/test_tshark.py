@@ -76,7 +76,7 @@ def of_ours(path: Path) -> tuple[dict[str, int], dict[int, tuple[int, int]]]:
     analyser, calls = Analyser(AnalyserSettings(sipport=PORTS)), []
     for block in read_blocks(str(path)):
         calls += analyser.feed(block)
-    calls += analyser.finish()
+    calls = [call for call in calls + analyser.finish() if call.method == "INVITE"]
     streams = [stream for call in calls for stream in call.streams]
     assert len({stream.ssrc for stream in streams}) == len(streams)
     return ({call.call_id: call.final_response for call in calls},
