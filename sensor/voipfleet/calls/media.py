@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from voipfleet.calls import stream_scalar as scalar
+from voipfleet.calls.copies import Copies
 from voipfleet.calls.dialog import Endpoint
 from voipfleet.calls.index import Index
 from voipfleet.calls.streams import StreamTable
 from voipfleet.decode import rtp, sdp
-from voipfleet.decode.columns import Packets, be
+from voipfleet.decode.columns import Packets
 
 MAX_STREAMS, MAX_DIGITS = 65_536, 64
 MAX_STRANGERS_OF_ONE = MAX_STREAMS // 4  # streams of one host that no SDP has named
@@ -43,14 +44,14 @@ class Media:
     """
 
     def __init__(self, buffer_ms: int, window_ns: int, count: Callable[..., None], answered: Callable[[bytes], bool]):
-        self._count, self._window, self._answered = count, window_ns, answered
+        self._count, self._answered = count, answered
+        self._copies = Copies(window_ns)
         self._salt = np.uint64(int.from_bytes(os.urandom(8)) | 1)
         self.table = StreamTable(MAX_STREAMS, buffer_ms)
         self._index = Index(MAX_STREAMS)
         self._by_row: list[Stream | None] = []
-        # Of a row: ns of its newest packet; the payload type that its clock belongs to; of its last packet the sequence
-        # number and what tells it from another with the same one; how many had the marker bit
-        self._last, self._main, self._seq, self._print, self._markers = (np.zeros(1024, np.int64) for _ in range(5))
+        # Of a row: ns of its newest packet; the payload type that its clock belongs to; how many had the marker bit
+        self._last, self._main, self._markers = (np.zeros(1024, np.int64) for _ in range(3))
         self._at: dict[Endpoint, set[int]] = {}
         self._named: dict[Endpoint, sdp.Media] = {}
         self._users: dict[Endpoint, dict[bytes, int]] = {}  # calls that named it, and until when it is theirs
@@ -104,45 +105,15 @@ class Media:
         rows, seq, ts = rows[order], r.seq[order], packets.ts[r.index][order]
         if not len(rows):
             return
-        starts = np.nonzero(np.r_[True, rows[1:] != rows[:-1]])[0]
-        ends = np.append(starts[1:], len(rows)) - 1
-        twice = self._twice(packets, r, order, rows, seq, ts, starts, ends)
-        self._last[rows[ends]], self._seq[rows[ends]] = np.maximum(ts[ends], self._last[rows[ends]]), seq[ends]
-        if twice is not None:
-            rows, seq, ts, order = (column[~twice] for column in (rows, seq, ts, order))
+        copies = self._copies.find(packets, r.index[order], rows, seq, ts)
+        if copies is not None:
+            self._count("span_duplicates", int(np.count_nonzero(copies)))
+            rows, seq, ts, order = (column[~copies] for column in (rows, seq, ts, order))
+        self._last[rows] = np.maximum(ts, self._last[rows])
         pt = r.pt[order]
         rate = self._rates(rows, pt)
         self.table.feed_sorted(rows, ts, seq, r.stamp[order], pt, rate)
         self._events(packets, r, rows, order)
-
-    def _twice(self, packets, r, order, rows, seq, ts, starts, ends) -> np.ndarray | None:
-        """Which packets a mirror port delivered a second time: the one before, of the same IP packet, just now."""
-        if self._window < 0:
-            return None
-        before = np.empty_like(seq)
-        before[1:] = seq[:-1]
-        before[starts] = self._seq[rows[starts]]
-        same = np.nonzero(before == seq)[0]
-        at = r.index[order[same]]
-        first = np.isin(same, starts)
-        last = np.where(first, self._last[rows[same]], ts[same - 1])
-        prints = self._prints(packets, at)
-        earlier = np.where(first, self._print[rows[same]], self._prints(packets, r.index[order[same - 1]]))
-        self._print[rows[ends]] = self._prints(packets, r.index[order[ends]])
-        same = same[(prints == earlier) & (ts[same] - last <= self._window)]
-        if not len(same):
-            return None
-        self._count("span_duplicates", len(same))
-        twice = np.zeros(len(rows), bool)
-        twice[same] = True
-        return twice
-
-    @staticmethod
-    def _prints(packets: Packets, at: np.ndarray) -> np.ndarray:
-        """The length of a packet and IPv4's identification, which a mirror port does not change and a sender does."""
-        ip = packets.ip[at]
-        four = packets.data[ip] >> 4 == 4
-        return packets.length[at] << 17 | np.where(four, be(packets.data, ip + 4, 2).astype(np.int64) | 1 << 16, 0)
 
     def _rates(self, rows: np.ndarray, pt: np.ndarray) -> np.ndarray | None:
         """The clocks of packets where a stream has payload types besides its main one; None where no stream has."""
@@ -277,9 +248,10 @@ class Media:
             self._by_row.append(None)
         if row >= len(self._last):
             more = np.zeros(len(self._last), np.int64)
-            for name in ("_last", "_main", "_seq", "_print", "_markers"):
+            for name in ("_last", "_main", "_markers"):
                 setattr(self, name, np.concatenate([getattr(self, name), more]))
-        self._by_row[row], self._last[row], self._seq[row], self._markers[row] = stream, 0, -1, 0
+        self._by_row[row], self._last[row], self._markers[row] = stream, 0, 0
+        self._copies.open(row)
         self._main[row] = pt if clock >= 0 else -1
         for endpoint in {src, dst}:
             self._at.setdefault(endpoint, set()).add(row)

@@ -255,3 +255,24 @@ def test_a_flood_of_calls_evicts_the_half_open_of_its_host(monkeypatch):
     mine = next(call for call in calls if call.call_id == "call-1")
     assert mine.end_reason == "bye" and counters["calls_evicted"] == 12
     assert [call.partial_reasons for call in calls if call.end_reason == "evicted"] == [["evicted"]] * 12
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from([0, 1, 1, 2]), st.integers(0, 900_000)), max_size=40),
+       st.integers(1, 15), st.integers(0, 5))  # fmt: skip
+def test_copies_are_those_that_one_by_one_are(packets, cut, delay):
+    """Each packet may be the copy of any within the window; whatever the cut into blocks."""
+    window, play, seen, expected, now = 2_000_000, Play(), [], 0, 1_000_000_000
+    for number, ahead, gap in packets:
+        now += gap
+        earlier = seen[-max(delay, 1)][1] if len(seen) >= max(delay, 1) else 50
+        seq = (seen[-1][1] if seen else 50) + ahead if number else earlier
+        head = struct.pack("!BBHII", 0x80, 0, seq, seq * 160, 1)
+        play.raw(now / 1e9, ip(udp(head + bytes(160), 4000, 5000), ident=seq + (number == 2) * 1000))
+        mark = (seq, number == 2)
+        copy = any(mark == other[2] and now - other[0] <= window for other in seen if other[3])
+        expected += copy
+        seen.append((now, seq, mark, not copy))
+    counters = {}
+    play.calls(block=cut, counters=counters)
+    assert counters.get("span_duplicates", 0) == expected
