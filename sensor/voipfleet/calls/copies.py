@@ -70,13 +70,18 @@ class Copies:
         copies = at[same & (ts[at] - when <= self.window) & (self._prints(packets, index[at]) == mark)]
         if len(copies):
             return copies
-        begins = set(starts.tolist())
-        stops = np.append(starts[1:], len(rows))
+        # The others have at least one packet between, all of them within the window.
+        near = np.empty(len(ts), bool)
+        near[1:] = ts[1:] - ts[:-1] <= self.window
+        near[starts] = ts[starts] - self._ts[rows[starts]] <= self.window
+        if not near.any():
+            return copies
+        begins, stops = set(starts.tolist()), np.append(starts[1:], len(rows))
         found = []
-        for segment in np.nonzero(np.logical_or.reduceat(behind, starts))[0].tolist():
-            begin = int(np.nonzero(behind[starts[segment] : stops[segment]])[0][0]) + int(starts[segment])
-            found += [place for place in range(begin, int(stops[segment]))
-                      if self._is_copy(packets, index, rows, seq, ts, place, begins)]  # fmt: skip
+        for segment in np.nonzero(np.logical_or.reduceat(behind, starts) & np.logical_or.reduceat(near, starts))[0]:
+            part = slice(starts[segment], stops[segment])
+            places = np.nonzero(near[part] & np.logical_or.accumulate(behind[part]))[0] + starts[segment]
+            found += [at for at in places.tolist() if self._is_copy(packets, index, rows, seq, ts, at, begins)]
         return np.array(found, np.int64)
 
     def _is_copy(self, packets: Packets, index, rows, seq, ts, at: int, begins: set[int]) -> bool:

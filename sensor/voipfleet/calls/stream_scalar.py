@@ -8,6 +8,8 @@ Bursts of loss are final when they leave a window of 64 packets. Jitter: the int
 Discarded: later than the de-jitter buffer after the earliest packet. All integers; times in ns.
 """
 
+from collections.abc import Iterable
+
 FIELDS = [
     "rate", "buffer", "started", "base", "top", "bitmap", "run", "bad", "received", "duplicates", "reordered", "jumps",
     "expected_before", "first", "last", "stamp", "pt", "rel", "rel_min", "jitter", "jitter_sum", "jitter_count",
@@ -46,11 +48,14 @@ def leave(bits: int, count: int, run: int) -> tuple[int, list[int]]:
     return run, gaps
 
 
-def advance(bitmap: int, run: int, ahead: int) -> tuple[int, int, list[int]]:
-    """The window moves on by `ahead` positions, of which the last is a packet: the new bitmap, and as leave()."""
-    wide = bitmap << ahead | 1
-    run, gaps = leave(wide >> WINDOW, ahead, run)
-    return wide & MASK, run, gaps
+def advance(bitmap: int, run: int, steps: Iterable[int]) -> tuple[int, int, list[int]]:
+    """The window moves on by `steps`, each of which ends at a packet: the new bitmap, and as leave()."""
+    moved = 0
+    for ahead in steps:
+        bitmap = bitmap << ahead | 1
+        moved += ahead
+    run, gaps = leave(bitmap >> WINDOW, moved, run)
+    return bitmap & MASK, run, gaps
 
 
 def _close(s: dict[str, int]) -> None:
@@ -73,7 +78,7 @@ def step(s: dict[str, int], ts: int, seq: int, stamp: int, pt: int, rate: int = 
         return False
     ahead = (seq - s["top"]) & 0xFFFF
     if 0 < ahead < MAX_DROPOUT:
-        s["bitmap"], s["run"], gaps = advance(s["bitmap"], s["run"], ahead)
+        s["bitmap"], s["run"], gaps = advance(s["bitmap"], s["run"], (ahead,))
         _count(s, gaps)
         s["top"] += ahead
         s["received"] += 1

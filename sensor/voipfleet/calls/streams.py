@@ -170,10 +170,10 @@ class StreamTable:
         for at in np.nonzero(~whole)[0].tolist():
             row = int(u[at])
             bitmap, run = int(c["bitmap"][row]), int(c["run"][row])
-            for step in ahead[starts[at] : starts[at] + counts[at]].tolist():
-                bitmap, run, gaps = scalar.advance(bitmap, run, step)
-                for gap in gaps:
-                    c[scalar.BURSTS[min(gap, 10) - 1]][row] += 1
+            steps = ahead[starts[at] : starts[at] + counts[at]].tolist()
+            bitmap, run, gaps = scalar.advance(bitmap, run, steps)
+            for gap in gaps:
+                c[scalar.BURSTS[min(gap, 10) - 1]][row] += 1
             c["bitmap"][row], c["run"][row] = bitmap, run
         v, shift = u[whole], np.minimum(counts[whole], 63).astype(np.uint64)
         grown = (c["bitmap"][v] << shift) | ((np.uint64(1) << shift) - np.uint64(1))
