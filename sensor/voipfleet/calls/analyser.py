@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from voipfleet.calls.dialog import Dialog, Host
+from voipfleet.calls.dialog import Dialog, Endpoint, Host
 from voipfleet.calls.making import Maker, show
 from voipfleet.calls.media import Media
 from voipfleet.calls.record import CallRecord
@@ -16,7 +16,7 @@ from voipfleet.calls.reports import Reports
 from voipfleet.calls.signalling import Signalling
 from voipfleet.capture.block import Block
 from voipfleet.decode import frames, rtcp, rtp, sip
-from voipfleet.decode.columns import Packets, be
+from voipfleet.decode.columns import Packets
 
 SECOND = 1_000_000_000
 LINGER = SECOND // 2  # late RTP after the end of a call
@@ -129,16 +129,25 @@ class Analyser:
             for at in media.control[start:told].tolist():
                 self._control(packets, at)
 
-        times = packets.ts[messages].tolist()
         self._start(int(block.ts[0]))
-        for at, ts in [*zip(messages.tolist(), times, strict=True), (-1, int(block.ts.max()))]:
+        names = ("ts", "ip", "start", "length", "src_hi", "src_lo", "sport", "dst_hi", "dst_lo", "dport", "transport")
+        columns = (getattr(packets, name)[messages].tolist() for name in names)
+        for ts, ip, start, length, *ends, transport in zip(*columns, strict=True):
             while ts >= self._due:
                 upto(self._due)
                 out += self._turn(ts)
-            if at >= 0:
-                out += self._message(packets, at, ts)
+            data = packets.data[start : start + length].tobytes()
+            self._count("sip")
+            ident = -1 if ip < 0 else (int(packets.data[ip + 4]) << 8 | int(packets.data[ip + 5]))
+            src, dst = tuple(ends[:3]), tuple(ends[3:])
+            if not self._twice(ts, src, dst, ident, data):
+                out += self._message(data, ts, src, dst, "tcp" if transport else "udp", upto)
+        last = int(block.ts.max())
+        while last >= self._due:
+            upto(self._due)
+            out += self._turn(last)
         upto(1 << 62)
-        self._now = max(self._now, ts)
+        self._now = max(self._now, last)
         return out
 
     def _control(self, packets: Packets, at: int) -> None:
@@ -153,36 +162,31 @@ class Analyser:
                  ((packets.src_hi, packets.src_lo), (packets.dst_hi, packets.dst_lo))]  # fmt: skip
         self._reports.take(int(packets.ts[at]), *hosts, found)
 
-    def _message(self, packets: Packets, at: int, ts: int) -> list[CallRecord]:
-        start = int(packets.start[at])
-        data = packets.data[start : start + int(packets.length[at])].tobytes()
-        self._count("sip")
+    def _message(self, data: bytes, ts: int, src: Endpoint, dst: Endpoint, transport: str,
+                 upto: Callable[[int], None]) -> list[CallRecord]:  # fmt: skip
+        """One message; `upto` takes the media before it, where it says something else of them than was said so far."""
         if not data.strip(b"\r\n\0 "):
             self._count("sip_keepalives")
-            return []
-        src, dst = ((int(high[at]), int(low[at]), int(port[at])) for high, low, port in
-                    ((packets.src_hi, packets.src_lo, packets.sport),
-                     (packets.dst_hi, packets.dst_lo, packets.dport)))  # fmt: skip
-        if self._twice(packets, at, ts, src, dst, data):
             return []
         out: list[CallRecord] = []
         try:
             message = sip.parse(data)
             if self._on_message:
-                transport = "tcp" if packets.transport[at] else "udp"
                 self._on_message(message, ts, show(src), show(dst), transport)
             if not self._calls.belongs(message):
-                return self._apart(message, ts, show(src), show(dst), bool(packets.transport[at]))
+                return self._apart(message, ts, show(src), show(dst), transport)
             key = message.call_id
             call = self._calls.get(key)
             if call is None:
                 while (other := self._calls.crowded(show(src))) is not None:
                     self._count("calls_evicted")
                     out.append(self._emit(other, "evicted", ["evicted"]))
-                transport = "tcp" if packets.transport[at] else "udp"
                 call = self._calls.open(message, ts, show(src), show(dst), transport)
             for endpoint in self._calls.take(call, message, ts):
-                self._media.name(endpoint, call.media[endpoint][1], key, ts)
+                media = call.media[endpoint][1]
+                if self._media.changes(endpoint, media):
+                    upto(ts)
+                self._media.name(endpoint, media, key, ts)
             if call.state == "ended":
                 self._over.add(key)
                 self._due = min(self._due, self._leaves(call))
@@ -191,12 +195,13 @@ class Analyser:
             self._count(f"sip_error_{error}")
         return out
 
-    def _twice(self, packets: Packets, at: int, ts: int, src, dst, data: bytes) -> bool:
-        """Whether this is the datagram that came just now, once more: a mirror port sees it in and out."""
-        ip = int(packets.ip[at])
-        if self._window < 0 or ip < 0:
+    def _twice(self, ts: int, src: Endpoint, dst: Endpoint, ident: int, data: bytes) -> bool:
+        """Whether this is the datagram that came just now, once more: a mirror port sees it in and out.
+
+        `ident`: the third word of its IP header, IPv4's identification; -1 for a message out of TCP.
+        """
+        if self._window < 0 or ident < 0:
             return False
-        ident = int(be(packets.data, packets.ip[at : at + 1] + 4, 2)[0]) if packets.data[ip] >> 4 == 4 else -1
         key = (src, dst, ident, hash(data))
         before = self._recent.pop(key, None)
         self._recent[key] = ts
@@ -207,10 +212,10 @@ class Analyser:
         self._count("span_duplicates")
         return True
 
-    def _apart(self, message: sip.Message, ts: int, src: str, dst: str, tcp: bool) -> list[CallRecord]:
+    def _apart(self, message: sip.Message, ts: int, src: str, dst: str, transport: str) -> list[CallRecord]:
         """A message of no call that is up."""
         if message.method == "REGISTER":
-            return self._registrations.take(message, ts, src, dst, "tcp" if tcp else "udp")
+            return self._registrations.take(message, ts, src, dst, transport)
         # A BYE of a call that had left for want of one: its record again, with the end that it really had
         if message.method != "BYE" or message.status or message.call_id not in self._late:
             return []

@@ -1,5 +1,6 @@
 """The record of a call that has ended, out of its dialog, its streams and what RTCP said of them. No I/O."""
 
+import functools
 import ipaddress
 import os
 
@@ -14,6 +15,7 @@ MAX_STREAMS = 64  # of one call
 NO_AUDIO = ("CN", "TELEPHONE-EVENT")
 
 
+@functools.lru_cache(4096)
 def show(endpoint: Endpoint) -> str:
     """`address:port`, IPv6 in brackets."""
     ip = ipaddress.IPv6Address(endpoint[0] << 64 | endpoint[1])

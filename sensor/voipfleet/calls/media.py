@@ -58,6 +58,15 @@ class Media:
         self._strangers: dict[int, None] = {}  # rows that nobody has named, the oldest first
         self._strangers_of: dict[tuple[int, int], int] = {}  # how many by sending host
 
+    def changes(self, endpoint: Endpoint, media: sdp.Media) -> bool:
+        """Whether `media` says something else of `endpoint` than what was said before."""
+        known = self._named.get(endpoint)
+        return known is not None and (known.kind, known.codecs, known.secure) != (
+            media.kind,
+            media.codecs,
+            media.secure,
+        )
+
     def name(self, endpoint: Endpoint, media: sdp.Media, call: bytes, ts: int) -> None:
         """A call's SDP, seen at `ts`, says what is sent to `endpoint`."""
         self._named[endpoint] = media

@@ -1,5 +1,6 @@
 """Audio and fax media of a session description (RFC 8866), within fixed limits. Only ParseError leaves it."""
 
+import functools
 import ipaddress
 import re
 from dataclasses import dataclass, field
@@ -23,6 +24,9 @@ _MEDIA = re.compile(
 _FAX = re.compile(rb"image ([0-9]{1,5})(?:/[0-9]{1,5})? udptl t38[ \t]*\Z", re.I)  # T.38 annex D
 _DIRECTION = re.compile(rb"(sendrecv|sendonly|recvonly|inactive)[ \t]*\Z")
 _BOUNDARY = re.compile(rb"boundary[ \t]*=[ \t]*(?:\"([^\"]{1,70})\"|([^ \t;\",]{1,70}))", re.I)
+_IS_SDP = re.compile(rb"^content-type[ \t]*:[ \t]*application/sdp", re.I | re.M)
+_EOL = re.compile(rb"\r?\n")
+_PTIME = re.compile(rb"ptime:[0-9]{1,4}\Z")
 _RTPMAP = re.compile(rb"rtpmap:([0-9]{1,3})[ \t]+([^/ ]{1,32})/([0-9]{1,6})")
 
 
@@ -52,6 +56,7 @@ class Media:
         return self.address not in ((0, 0), (0, 0xFFFF << 32))
 
 
+@functools.lru_cache(4096)
 def _address(value: bytes) -> tuple[int, int]:
     parts = value.split()
     try:
@@ -71,7 +76,7 @@ def extract(content_type: bytes, body: bytes) -> bytes:
         return b""
     for part in body.split(b"--" + (match[1] or match[2]), MAX_MEDIA)[1:]:
         head, _, content = part.replace(b"\r\n", b"\n").partition(b"\n\n")
-        if re.search(rb"^content-type[ \t]*:[ \t]*application/sdp", head, re.I | re.M):
+        if _IS_SDP.search(head):
             return content
     return b""
 
@@ -81,7 +86,7 @@ def parse(body: bytes) -> list[Media]:
     found: list[Media] = []
     direction = "sendrecv"
     session, media, sections, attributes = None, None, 0, 0
-    for line in re.split(rb"\r?\n", body):
+    for line in _EOL.split(body):
         kind, value = line[:2], line[2:]
         if kind == b"m=":
             sections += 1
@@ -113,6 +118,6 @@ def parse(body: bytes) -> list[Media]:
                     media.direction = match[1].decode("ascii")
                 elif not sections:
                     direction = match[1].decode("ascii")
-            elif media is not None and re.fullmatch(rb"ptime:[0-9]{1,4}", value):
+            elif media is not None and _PTIME.match(value):
                 media.ptime = float(value[6:])
     return [media for media in found if media.address != (0, 0)]

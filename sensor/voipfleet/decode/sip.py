@@ -37,6 +37,8 @@ _QUOTES = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.S)  # also one that does not 
 _ESCAPE = re.compile(rb"\\(.)", re.S)
 _TAG = re.compile(rb"(?:\A|;)[ \t]*tag[ \t]*=[ \t]*([^;, \t>\"]+)", re.I)
 _BRANCH = re.compile(rb";[ \t]*branch[ \t]*=[ \t]*([^;, \t]+)", re.I)
+_LENGTH = re.compile(rb"[0-9]{1,10}\Z")
+_HOST_END, _PORT = re.compile(rb"[;?]"), re.compile(rb":[0-9]*\Z")
 _NUMBER = re.compile(rb"([0-9*#+().-]+);")  # a telephone number with parameters (RFC 3966), as `+49;rn=1@host`
 
 
@@ -137,7 +139,7 @@ def parse(data: bytes) -> Message:
     if not status and cseq[2] != method:
         raise ParseError("cseq_method")
     if size := headers.get(b"content-length", b""):
-        if re.fullmatch(rb"[0-9]{1,10}", size):
+        if _LENGTH.match(size):
             if int(size) > len(body):
                 odd.append("short_body")
             body = body[: int(size)]
@@ -223,5 +225,5 @@ def party(value: bytes) -> tuple[str, str, str]:
     user = user.split(b":")[0]
     if match := _NUMBER.match(user):
         user = match[1]
-    host = re.split(rb"[;?]", host, maxsplit=1)[0]
-    return show(name), show(user), show(re.sub(rb":[0-9]*\Z", b"", host))
+    host = _HOST_END.split(host, maxsplit=1)[0]
+    return show(name), show(user), show(_PORT.sub(b"", host))

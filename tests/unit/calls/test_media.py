@@ -276,3 +276,16 @@ def test_copies_are_those_that_one_by_one_are(packets, cut, delay):
     counters = {}
     play.calls(block=cut, counters=counters)
     assert counters.get("span_duplicates", 0) == expected
+
+
+def test_fax_on_the_port_that_had_audio():
+    play = Play()
+    play.answered()
+    play.rtp(0.3, (B, 5000), (A, 4000), 50, ssrc=2)
+    fax = {"kind": "image", "protocol": "udptl", "types": "t38"}
+    play.sip(2, B, A, "INVITE", "1 INVITE", to="a", sender="b", body=sdp(B, 5000, **fax))
+    play.sip(2.1, A, B, "200 OK", "1 INVITE", to="a", sender="b", body=sdp(A, 4000, **fax))
+    play.rtp(2.5, (A, 4000), (B, 5000), 50, ssrc=9)
+    play.bye(5)
+    call = play.the_call()
+    assert call.t38 and [s.ssrc for s in call.streams] == [2]
