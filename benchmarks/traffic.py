@@ -77,11 +77,11 @@ def sip(call: int, family: int, ends: list[bytes], media: tuple[int, int]) -> li
             (-1, back(text("SIP/2.0 200 OK", "2 BYE", True)))]  # fmt: skip
 
 
-def streams(calls: int, count: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+def streams(calls: int, count: int, spread: float, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
     """(time, stream, sequence) of all RTP packets in capture order, and the packets lost of each stream."""
     n = 2 * calls
     seq = np.broadcast_to(np.arange(count), (n, count))
-    start = np.repeat(rng.integers(0, 1_000_000_000, calls), 2)[:, None] + 5_000_000
+    start = np.repeat(rng.integers(0, int(spread * 1e9), calls), 2)[:, None] + 5_000_000
     times = start + seq * STEP + np.abs(rng.normal(0, 1_500_000, (n, count))).astype(np.int64)
     lossy = np.arange(n) % 10 == 3
     keep = ~(lossy[:, None] & (rng.random((n, count)) < 0.02))
@@ -93,8 +93,8 @@ def streams(calls: int, count: int, rng: np.random.Generator) -> tuple[np.ndarra
     return times[keep][order], stream[keep][order], seq[keep][order], count - keep.sum(axis=1)
 
 
-def write(path: Path, calls: int, seconds: float, mix: bool, seed: int = 1) -> dict:
-    """Write the capture; what is in it: packets, rtp, calls, lost."""
+def write(path: Path, calls: int, seconds: float, mix: bool, seed: int = 1, spread: float = 1.0) -> dict:
+    """Write the capture, its calls beginning within `spread` s; what is in it: packets, rtp, calls, lost."""
     rng, count = np.random.default_rng(seed), int(seconds * 50)
     family = np.arange(calls) % 3 if mix else np.zeros(calls, int)
     ends = [[address(int(family[c]), c, side) for side in (1, 2)] for c in range(calls)]
@@ -108,7 +108,7 @@ def write(path: Path, calls: int, seconds: float, mix: bool, seed: int = 1) -> d
             where[2 * c + side] = len(heads[f])
             heads[f].append(udp_packet(f, ends[c][side], ends[c][1 - side], ports[c][side], ports[c][1 - side], rtp))
     tables = [np.frombuffer(b"".join(h), np.uint8).reshape(len(h), -1) if h else None for h in heads]
-    times, stream, seq, lost = streams(calls, count, rng)
+    times, stream, seq, lost = streams(calls, count, spread, rng)
     first, last = np.full(calls, 1 << 62), np.zeros(calls, np.int64)
     np.minimum.at(first, stream // 2, times)
     np.maximum.at(last, stream // 2, times)
