@@ -18,6 +18,8 @@ from voipfleet import pipe, privileges, systemd
 from voipfleet.errors import FAILURE, OK, VoipfleetError
 
 POLL_MS = 60
+PACE = 0.04  # s between turns, while the rings fill: a pass over many packets costs hardly more than one over few
+BEHIND = 20_000  # packets in one turn from which on there is no waiting
 DRAIN_SECONDS = 2.0
 FLUSH_SECONDS = 3.0
 STATUS_EVERY = 1.0
@@ -51,7 +53,8 @@ class Engine:
                     self._listen()
                 elif event & ~select.POLLIN:
                     by_fd[fd].clear_error()
-            self._turn()
+            if self._turn() < BEHIND:
+                time.sleep(PACE)
         self._drain()
         self._send(self._analyser.finish("sensor_restart"))
         self._status()
@@ -59,11 +62,11 @@ class Engine:
         self._sender.flush(time.monotonic() + FLUSH_SECONDS)
 
     def _turn(self) -> int:
-        """Feed what the rings hold now; how many blocks that were."""
-        blocks = 0
+        """Feed what the rings hold now; how many packets that were."""
+        packets = 0
         for ring in self._rings:
             for block in ring.read(16):
-                blocks += 1
+                packets += len(block)
                 self._read_packets += len(block)
                 self._feed(block)
         self._send(self._analyser.tick(time.time_ns()))
@@ -71,7 +74,7 @@ class Engine:
         if time.monotonic() >= self._next_status:
             self._next_status = time.monotonic() + STATUS_EVERY
             self._status()
-        return blocks
+        return packets
 
     def _feed(self, block) -> None:
         """One block that the analyser cannot take must not end the capture, nor the calls that are up."""

@@ -8,7 +8,7 @@ import struct
 import numpy as np
 
 from voipfleet.capture import bpf
-from voipfleet.capture.block import ETHERNET, RAW, Block
+from voipfleet.capture.block import ETHERNET, RAW, Block, join
 from voipfleet.errors import ConfigError, Fault, PermissionDenied, VoipfleetError
 
 BLOCK_SIZE = 1 << 20
@@ -75,7 +75,7 @@ class Ring:
         return self._sock.fileno()
 
     def read(self, max_blocks: int = 16) -> list[Block]:
-        """The blocks that the kernel has handed over, at most `max_blocks`; never waits.
+        """What the kernel has handed over, at most `max_blocks` of its blocks, in as few as may be; never waits.
 
         Each is copied and given back to the kernel before it is looked at.
         """
@@ -92,7 +92,7 @@ class Ring:
         if blocks:
             drops = self.statistics()[1]
             blocks[0].drops, self._told = drops - self._told, drops
-        return blocks
+        return join(blocks)
 
     def statistics(self) -> tuple[int, int]:
         """(packets, drops) since the ring was opened; packets includes the drops.

@@ -31,3 +31,28 @@ class Block:
 
     def __len__(self) -> int:
         return len(self.ts)
+
+
+def join(blocks: list[Block]) -> list[Block]:
+    """Blocks of one source one after the other as fewer of up to MAX_BLOCK bytes: a pass over a block has its price."""
+    out: list[list[Block]] = []
+    size = MAX_BLOCK
+    for block in blocks:
+        size += len(block.data)
+        if size > MAX_BLOCK or block.linktype != out[-1][0].linktype:
+            out.append([])
+            size = len(block.data)
+        out[-1].append(block)
+    return [_joined(group) for group in out]
+
+
+def _joined(group: list[Block]) -> Block:
+    if len(group) == 1:
+        return group[0]
+    shifts = np.cumsum([0, *(len(block.data) for block in group)])
+    offset = np.concatenate([block.offset + shift for block, shift in zip(group, shifts[:-1], strict=True)])
+    columns = {name: np.concatenate([getattr(block, name) for block in group]) for name in ("ts", "caplen", "wirelen")}
+    tagged = all(block.vlan is not None for block in group)
+    return Block(data=np.concatenate([block.data for block in group]), offset=offset, linktype=group[0].linktype,
+                 source=group[0].source, vlan=np.concatenate([block.vlan for block in group]) if tagged else None,
+                 drops=sum(block.drops for block in group), **columns)  # fmt: skip
