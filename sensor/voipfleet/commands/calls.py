@@ -20,22 +20,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--number", default="", help="caller or callee is this number")
     parser.add_argument("--site", default="", help="the site or the sensor")
     parser.add_argument("--call-id", default="", help="the SIP Call-ID")
+    parser.add_argument("--registrations", action="store_true", help="registrations instead of calls")
 
 
 def run(args: argparse.Namespace) -> int:
     settings = config.load(args.config)
-    from voipfleet import show
+    from voipfleet import show, show_registrations
     from voipfleet.central.store import Store
     from voipfleet.central.url import to_ask
 
     store = Store(to_ask(settings))
     try:
         found = store.calls(
-            since=args.since, limit=args.limit, number=args.number, site=args.site, call_id=args.call_id
-        )
+            since=args.since, limit=args.limit, number=args.number, site=args.site, call_id=args.call_id,
+            method="REGISTER" if args.registrations else "INVITE",
+        )  # fmt: skip
     finally:
         store.close()
-    show.print_calls(found, json=args.json)
+    (show_registrations.print_registrations if args.registrations else show.print_calls)(found, json=args.json)
     return errors.OK
 
 

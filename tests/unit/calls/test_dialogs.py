@@ -1,7 +1,9 @@
 """Dialogs as they are spoken: what becomes of the record."""
 
 import pytest
+from support.packets import block_of
 from support.scenario import START, A, B, C, Play, sdp
+from voipfleet.calls.analyser import Analyser
 
 
 def at(seconds: float) -> int:
@@ -256,3 +258,15 @@ def test_nobody_answers_an_invite():
         play.sip(when, A, B, "INVITE", "1 INVITE", branch="same")
     call = play.the_call(until=40)
     assert (call.end_reason, call.final_response, call.retransmissions, call.partial) == ("timeout", 0, 3, False)
+
+
+def test_drops_during_a_call_are_on_its_record():
+    play = Play()
+    play.answered()
+    play.bye(3)
+    analyser = Analyser()
+    first, *others = [block_of([packet], start=ts) for ts, packet in play.packets]
+    others[1].drops = 7
+    calls = [call for block in (first, *others) for call in analyser.feed(block)] + analyser.finish()
+    assert [(call.drops, call.partial, call.partial_reasons) for call in calls] == [(7, True, ["drops"])]
+    assert analyser.counters["drops"] == 7
