@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .PHONY: help docs venv packages test unit lint integration molecule demo demo-down bench fuzz clean
 
 # What the tests use of Debian's packages; installed by `make packages` where something is missing.
-PACKAGES := sip-tester tshark tcpdump tcpreplay mariadb-server mariadb-client libpcap0.8 iproute2 nftables \
+PACKAGES := sip-tester tshark sngrep tcpdump tcpreplay mariadb-server mariadb-client libpcap0.8 iproute2 nftables \
     systemd systemd-container mmdebstrap openssh-client
 
 help: ## this list
@@ -51,7 +51,9 @@ demo-down: venv ## end the demo's hosts and take back what the demo changed
 molecule: venv ## rollouts on hosts of their own (root), one scenario after the other
 	@PATH="$(CURDIR)/$(BIN):$$PATH" molecule test --all
 
-bench: venv ## measure: records that a central stores a second
+bench: venv packages ## measure: the analysis beside its peers, a live sensor, what a central stores a second (root, 15 min)
+	@$(BIN)/python benchmarks/offline.py
+	@$(BIN)/python benchmarks/live.py
 	@$(BIN)/python benchmarks/ingest.py
 
 TARGET ?= all
