@@ -124,7 +124,7 @@ class Analyser:
         def upto(moment: int) -> None:
             nonlocal done, told
             start, done = done, max(done, int(np.searchsorted(clock, moment)))
-            self._media.feed(packets, media.part(start, done))
+            self._media.feed(packets, media.part(start, done), block.sensor)
             start, told = told, max(told, int(np.searchsorted(heard, moment)))
             for at in media.control[start:told].tolist():
                 self._control(packets, at)
@@ -140,8 +140,8 @@ class Analyser:
             self._count("sip")
             ident = -1 if ip < 0 else (int(packets.data[ip + 4]) << 8 | int(packets.data[ip + 5]))
             src, dst = tuple(ends[:3]), tuple(ends[3:])
-            if not self._twice(ts, src, dst, ident, data):
-                out += self._message(data, ts, src, dst, "tcp" if transport else "udp", upto)
+            if not self._twice(ts, src, dst, ident, block.sensor, data):
+                out += self._message(data, ts, src, dst, "tcp" if transport else "udp", block.sensor, upto)
         last = int(block.ts.max())
         while last >= self._due:
             upto(self._due)
@@ -162,7 +162,7 @@ class Analyser:
                  ((packets.src_hi, packets.src_lo), (packets.dst_hi, packets.dst_lo))]  # fmt: skip
         self._reports.take(int(packets.ts[at]), *hosts, found)
 
-    def _message(self, data: bytes, ts: int, src: Endpoint, dst: Endpoint, transport: str,
+    def _message(self, data: bytes, ts: int, src: Endpoint, dst: Endpoint, transport: str, sensor: str,
                  upto: Callable[[int], None]) -> list[CallRecord]:  # fmt: skip
         """One message; `upto` takes the media before it, where it says something else of them than was said so far."""
         if not data.strip(b"\r\n\0 "):
@@ -181,8 +181,8 @@ class Analyser:
                 while (other := self._calls.crowded(show(src))) is not None:
                     self._count("calls_evicted")
                     out.append(self._emit(other, "evicted", ["evicted"]))
-                call = self._calls.open(message, ts, show(src), show(dst), transport)
-            for endpoint in self._calls.take(call, message, ts):
+                call = self._calls.open(message, ts, show(src), show(dst), transport, sensor)
+            for endpoint in self._calls.take(call, message, ts, sensor):
                 media = call.media[endpoint][1]
                 if self._media.changes(endpoint, media):
                     upto(ts)
@@ -195,14 +195,14 @@ class Analyser:
             self._count(f"sip_error_{error}")
         return out
 
-    def _twice(self, ts: int, src: Endpoint, dst: Endpoint, ident: int, data: bytes) -> bool:
+    def _twice(self, ts: int, src: Endpoint, dst: Endpoint, ident: int, sensor: str, data: bytes) -> bool:
         """Whether this is the datagram that came just now, once more: a mirror port sees it in and out.
 
         `ident`: the third word of its IP header, IPv4's identification; -1 for a message out of TCP.
         """
         if self._window < 0 or ident < 0:
             return False
-        key = (src, dst, ident, hash(data))
+        key = (src, dst, ident, sensor, hash(data))
         before = self._recent.pop(key, None)
         self._recent[key] = ts
         if len(self._recent) > MAX_RECENT:

@@ -29,6 +29,7 @@ class Dialog:
     src: str
     dst: str
     transport: str = "udp"
+    sensor: str = ""  # who saw it first; empty for this instance
     alias: Mapping[Host, Host] = field(default_factory=dict)
     state: str = "calling"
     cseq: int = 0
@@ -61,7 +62,8 @@ class Dialog:
     methods: set[tuple[str, str]] = field(default_factory=set)  # (side, method or "response") that were seen
     held: dict[str, bool] = field(default_factory=dict)
     sends: dict[str, set[str]] = field(default_factory=dict)  # directions (RFC 3264) that a side named
-    seen: set = field(default_factory=set)
+    seen: dict[tuple, str] = field(default_factory=dict)  # message -> the sensor that saw it first
+    views: set[str] = field(default_factory=set)  # sensors that saw it
 
     def _move(self, event: str) -> bool:
         state = transitions.TABLE.get((self.state, event))
@@ -76,16 +78,17 @@ class Dialog:
             self.callers.add(message.from_tag)
         return "caller" if (message.from_tag in self.callers) == (message.status == 0) else "callee"
 
-    def take(self, message: sip.Message, ts: int) -> list[Endpoint]:
-        """One message; the media endpoints that it names. Raises ParseError for a bad body."""
+    def take(self, message: sip.Message, ts: int, sensor: str = "") -> list[Endpoint]:
+        """One message that `sensor` saw; the media endpoints that it names. Raises ParseError for a bad body."""
         self.last, self.wake = max(self.last, ts), 0
         mark = (message.method, message.cseq, message.status, message.to_tag, message.headers.get(b"via"),
                 hash(message.body))  # fmt: skip
-        if mark in self.seen:
-            self.retransmissions += message.method != "ACK"
+        self.views.add(sensor)
+        if mark in self.seen:  # from another sensor it is the same message once more, and no retransmission
+            self.retransmissions += message.method != "ACK" and self.seen[mark] == sensor
             return []
         if len(self.seen) < MAX_MARKS:
-            self.seen.add(mark)
+            self.seen[mark] = sensor
         side = self.side(message)
         self.methods.add((side, "response" if message.status else message.method))
         if agent := message.text(b"user-agent") or message.text(b"server"):

@@ -39,7 +39,8 @@ class Maker:
                                                    ("streams", len(claimed) > MAX_STREAMS)) if true)]  # fmt: skip
         silent = {"caller", "callee"} - heard
         return CallRecord(
-            uuid=os.urandom(16), call_id=sip.show(call.first.call_id), sensor=self._sensor, site=self._site,
+            uuid=os.urandom(16), call_id=sip.show(call.first.call_id), sensor=call.sensor or self._sensor,
+            analysed_by=self._sensor if call.sensor else "", site="" if call.sensor else self._site,
             caller_name=names[0][0], caller=names[0][1], caller_domain=names[0][2],
             callee_name=names[1][0], callee=names[1][1], callee_domain=names[1][2],
             setup_time=call.setup, ring_time=call.ring, answer_time=call.answer, end_time=end,
@@ -53,7 +54,8 @@ class Maker:
             partial_reasons=reasons, seen=self._seen(call, heard), legs=len(call.branches), holds=call.holds,
             t38=call.fax, dtmf=call.digits.get("caller", "") if self._digits else "",
             dtmf_callee=call.digits.get("callee", "") if self._digits else "",
-            referred_to=call.referred_to, replaces=sip.show(call.replaces), drops=call.drops, streams=streams,
+            referred_to=call.referred_to, replaces=sip.show(call.replaces), drops=call.drops,
+            views=len(call.views | {stream.sensor for stream in claimed}) or 1, streams=streams,
         )  # fmt: skip
 
     @staticmethod
@@ -77,8 +79,8 @@ class Maker:
         figures["ptime"] = figures["ptime"] or media.ptime
         reported = self._reports.of(stream.src[:2], stream.dst[:2], stream.ssrc, self._media.table.rate(stream.row))
         return StreamRecord(
-            direction=direction, sensor=self._sensor, src=show(stream.src), dst=show(stream.dst), ssrc=stream.ssrc,
-            codec=codec, payload_types=sorted(stream.types), r_factor=r, mos=mos,
+            direction=direction, sensor=stream.sensor or self._sensor, src=show(stream.src), dst=show(stream.dst),
+            ssrc=stream.ssrc, codec=codec, payload_types=sorted(stream.types), r_factor=r, mos=mos,
             dtmf=stream.digits if self._digits else "", markers=self._media.markers(stream), srtp=media.secure,
             **figures, **({} if media.secure else reported),
         )  # fmt: skip

@@ -30,6 +30,7 @@ class Stream:
     src: Endpoint
     dst: Endpoint
     ssrc: int
+    sensor: str = ""  # whose packets these are; empty for this instance
     types: dict[int, int] = field(default_factory=dict)
     digits: str = ""
     event: int = -1
@@ -97,15 +98,15 @@ class Media:
             if stream.src not in self._users and stream.dst not in self._users:
                 self.drop(stream)
 
-    def feed(self, packets: Packets, r: rtp.Rtp) -> None:
-        """The RTP packets of a block."""
+    def feed(self, packets: Packets, r: rtp.Rtp, sensor: str = "") -> None:
+        """The RTP packets of a block that `sensor` captured. What two sensors see of a stream are two streams."""
         if not len(r.index):
             return
-        keys = self._keys(packets, r)
+        keys = self._keys(packets, r, sensor)
         rows = self._index.lookup(keys)
         unknown = np.nonzero(rows < 0)[0]
         if len(unknown):
-            self._open_all(packets, r, keys, unknown)
+            self._open_all(packets, r, keys, unknown, sensor)
             rows = self._index.lookup(keys)  # of all: a stream may have had to go for a new one
             good = rows >= 0
             if not good.all():
@@ -210,10 +211,10 @@ class Media:
             if not self._strangers_of[host]:
                 del self._strangers_of[host]
 
-    def _keys(self, packets: Packets, r: rtp.Rtp) -> np.ndarray:
+    def _keys(self, packets: Packets, r: rtp.Rtp, sensor: str) -> np.ndarray:
         """A salted hash of addresses, ports and SSRC: nobody can choose packets that collide."""
         i = r.index
-        key = np.full(len(i), self._salt)
+        key = np.full(len(i), self._salt ^ np.uint64(hash(sensor) & (1 << 64) - 1))
         ports = (packets.sport[i] << 16 | packets.dport[i]).astype(np.uint64) << np.uint64(32)
         words = (packets.src_hi[i], packets.src_lo[i], packets.dst_hi[i], packets.dst_lo[i],
                  ports | r.ssrc.astype(np.uint64))  # fmt: skip
@@ -222,13 +223,13 @@ class Media:
             key ^= key >> np.uint64(29)
         return key | np.uint64(2)  # 0 and 1 mean something in the index
 
-    def _open_all(self, packets: Packets, r: rtp.Rtp, keys: np.ndarray, unknown: np.ndarray) -> None:
+    def _open_all(self, packets: Packets, r: rtp.Rtp, keys: np.ndarray, unknown: np.ndarray, sensor: str) -> None:
         fresh, first = np.unique(keys[unknown], return_index=True)
         order = np.argsort(first)  # as they came: what is refused must not depend on the salt
         for key, at in zip(fresh[order].tolist(), unknown[first[order]].tolist(), strict=True):
-            self._open(key, packets, r, at)
+            self._open(key, packets, r, at, sensor)
 
-    def _open(self, key: int, packets: Packets, r: rtp.Rtp, at: int) -> None:
+    def _open(self, key: int, packets: Packets, r: rtp.Rtp, at: int, sensor: str) -> None:
         i = int(r.index[at])
         src = (int(packets.src_hi[i]), int(packets.src_lo[i]), int(packets.sport[i]))
         dst = (int(packets.dst_hi[i]), int(packets.dst_lo[i]), int(packets.dport[i]))
@@ -240,7 +241,7 @@ class Media:
         if stranger and self._strangers_of.get(src[:2], 0) >= MAX_STRANGERS_OF_ONE:
             self._count("streams_refused")
             return
-        stream = Stream(-1, key, src, dst, int(r.ssrc[at]))
+        stream = Stream(-1, key, src, dst, int(r.ssrc[at]), sensor)
         pt = int(r.pt[at])
         stream.types[pt] = clock = self._clock(stream, pt)
         row = self.table.allot(max(clock, 0))

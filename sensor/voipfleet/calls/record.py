@@ -52,7 +52,8 @@ class CallRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     uuid: bytes  # 16 random bytes, made when the call is first seen to end
     revision: int = 1
     call_id: str
-    sensor: str = ""
+    sensor: str = ""  # who saw the call
+    analysed_by: str = ""  # who analysed the packets, where that is another instance
     site: str = ""
     method: str = "INVITE"
     caller: str = ""

@@ -63,17 +63,17 @@ class Signalling:
             self._count("sip_without_call")
         return begins
 
-    def open(self, message: sip.Message, ts: int, src: str, dst: str, transport: str) -> Dialog:
-        call = Dialog(message, ts, src, dst, transport, self._alias)
+    def open(self, message: sip.Message, ts: int, src: str, dst: str, transport: str, sensor: str) -> Dialog:
+        call = Dialog(message, ts, src, dst, transport, sensor, self._alias)
         self._calls[message.call_id] = call
         self._half_open[message.call_id] = None
         self._of_host.setdefault(src.rpartition(":")[0], {})[message.call_id] = None
         return call
 
-    def take(self, call: Dialog, message: sip.Message, ts: int) -> list[Endpoint]:
+    def take(self, call: Dialog, message: sip.Message, ts: int, sensor: str) -> list[Endpoint]:
         """The message to its call; the media endpoints that it names. Raises ParseError for a bad body."""
         try:
-            return call.take(message, ts)
+            return call.take(message, ts, sensor)
         finally:
             if call.answer:
                 self._half_open.pop(message.call_id, None)

@@ -16,7 +16,8 @@ class Block:
     `data` is one-dimensional uint8; the columns have one element a packet: `ts` int64 nanoseconds since
     the epoch, `offset` int64 where the packet starts in `data`, `caplen` int64 bytes present there,
     `wirelen` int64 bytes on the wire. `vlan` int64 is the 802.1Q tag that the kernel took off the frame
-    (-1 for none). `drops`: packets the kernel dropped before this block, since the one before.
+    (-1 for none). `drops`: packets the kernel dropped before this block, since the one before. `sensor`: who captured
+    it, empty for this instance.
     """
 
     data: np.ndarray
@@ -28,6 +29,7 @@ class Block:
     source: str = ""
     vlan: np.ndarray | None = None
     drops: int = field(default=0)
+    sensor: str = ""
 
     def __len__(self) -> int:
         return len(self.ts)
@@ -39,7 +41,7 @@ def join(blocks: list[Block]) -> list[Block]:
     size = MAX_BLOCK
     for block in blocks:
         size += len(block.data)
-        if size > MAX_BLOCK or block.linktype != out[-1][0].linktype:
+        if size > MAX_BLOCK or (block.linktype, block.sensor) != (out[-1][0].linktype, out[-1][0].sensor):
             out.append([])
             size = len(block.data)
         out[-1].append(block)
@@ -55,4 +57,4 @@ def _joined(group: list[Block]) -> Block:
     tagged = all(block.vlan is not None for block in group)
     return Block(data=np.concatenate([block.data for block in group]), offset=offset, linktype=group[0].linktype,
                  source=group[0].source, vlan=np.concatenate([block.vlan for block in group]) if tagged else None,
-                 drops=sum(block.drops for block in group), **columns)  # fmt: skip
+                 drops=sum(block.drops for block in group), sensor=group[0].sensor, **columns)  # fmt: skip

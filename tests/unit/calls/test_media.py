@@ -1,15 +1,16 @@
 """Streams and the calls that they belong to: clocks, copies, ports used again, what is no audio, bounded memory."""
 
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.packets import ip, udp
+from support.packets import block_of, ip, udp
 from support.scenario import A, B, C, Play, sdp
 from voipfleet.calls import media, signalling, stream_scalar
-from voipfleet.calls.analyser import _host
+from voipfleet.calls.analyser import Analyser, _host
 from voipfleet.calls.streams import StreamTable
 
 OPUS = ("a=rtpmap:111 opus/48000/2", "a=rtpmap:101 telephone-event/8000")
@@ -289,3 +290,20 @@ def test_fax_on_the_port_that_had_audio():
     play.bye(5)
     call = play.the_call()
     assert call.t38 and [s.ssrc for s in call.streams] == [2]
+
+
+def test_what_two_sensors_see_are_two_views_of_one_call():
+    """The same packets from here and from a source that mirrors: neither duplicates nor retransmissions."""
+    play = Play()
+    play.answered()
+    play.rtp(0.3, (A, 4000), (B, 5000), 50, ssrc=1)
+    play.rtp(0.3, (B, 5000), (A, 4000), 50, ssrc=2)
+    play.bye(3)
+    analyser, calls = Analyser(sensor="here"), []
+    for ts, packet in sorted(play.packets, key=lambda packet: packet[0]):
+        for sensor in ("there", ""):
+            calls += analyser.feed(replace(block_of([packet], start=ts), sensor=sensor))
+    (call,) = calls + analyser.finish()
+    assert (call.sensor, call.analysed_by, call.views, call.retransmissions) == ("there", "here", 2, 0)
+    assert sorted((s.sensor, s.direction, s.received, s.duplicates) for s in call.streams) == [
+        ("here", "callee", 50, 0), ("here", "caller", 50, 0), ("there", "callee", 50, 0), ("there", "caller", 50, 0)]  # fmt: skip
