@@ -1,4 +1,4 @@
-"""Where the records of a classic pcap start: a chain of lengths, followed from many places of the bytes at once.
+"""Where the records of a capture file start: a chain of lengths, followed from many places of the bytes at once.
 
 Each record says how long it is, so the chain is sequential. Following it in Python costs more than the analysis of some
 packets; so places that look like a record are guessed all over the bytes, all chains are followed together, and where
@@ -6,6 +6,7 @@ every chain ends exactly where the next one began, the guesses were right. Other
 """
 
 import struct
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,47 +16,67 @@ HEAD = 16
 _NEAR = 3600  # s that a guessed record may be later than the first
 
 
-def starts(data: np.ndarray, order: str) -> tuple[np.ndarray, int]:
+@dataclass(frozen=True)
+class Layout:
+    """A record's length stands `at` bytes after its start, without `head` bytes; it has at least `least` in all."""
+
+    at: int
+    head: int
+    least: int
+    most: int  # the length; more means a broken file
+
+
+PCAP = Layout(8, HEAD, HEAD, MAX_PACKET)
+PCAPNG = Layout(4, 0, 12, MAX_PACKET + (64 << 10))
+
+
+def starts(data: np.ndarray, order: str, layout: Layout = PCAP) -> tuple[np.ndarray, int]:
     """(where whole records start, where the rest starts) in `data` (uint8), which begins with a record.
 
-    A record longer than MAX_PACKET ends the chain before it.
+    A record that cannot be, by its length, ends the chain before it.
     """
-    if len(data) > 4 * EVERY and (found := _together(data, order)) is not None:
+    if len(data) > 4 * EVERY and (found := _together(data, order, layout)) is not None:
         return found
-    return _plain(data, 0, order)
+    return _plain(data, 0, order, layout)
 
 
-def _plain(data: np.ndarray, at: int, order: str) -> tuple[np.ndarray, int]:
+def _plain(data: np.ndarray, at: int, order: str, layout: Layout = PCAP) -> tuple[np.ndarray, int]:
     length, view, found = struct.Struct(order + "I").unpack_from, memoryview(data), []
-    while at + HEAD <= len(data):
-        caplen = length(view, at + 8)[0]
-        if caplen > MAX_PACKET or at + HEAD + caplen > len(data):
+    where, head, least, most, whole = layout.at, layout.head, layout.least, layout.most, len(data)
+    while at + least <= whole:
+        size = length(view, at + where)[0]
+        if size > most or size + head < least or at + head + size > whole or (head == 0 and size & 3):
             break
         found.append(at)
-        at += HEAD + caplen
+        at += head + size
     return np.array(found, np.int64), at
 
 
-def _together(data: np.ndarray, order: str) -> tuple[np.ndarray, int] | None:
+def _together(data: np.ndarray, order: str, layout: Layout = PCAP) -> tuple[np.ndarray, int] | None:
     """All chains step by step; None where they do not fit together."""
     words = np.ndarray(len(data) - 3, order + "u4", data, strides=(1,))
-    heads, edge = np.append(0, _guesses(data, words, order)), len(data) - EVERY
+    guesses = _guesses(data, words, order) if layout is PCAP else _guesses_ng(data, words, order)
+    heads, edge = np.append(0, guesses), len(data) - EVERY
     limit = np.append(heads[1:], edge)  # what lies behind the edge is left to the plain loop
-    lengths, top, steps = words[8:], len(words) - 9, [heads]
+    lengths, top, steps = words[layout.at :], len(words) - layout.at - 1, [heads]
     while len(steps) % 16 or (steps[-1] < limit).any():
         # A chain that has reached the next one goes on in it, which costs less than to stop it.
         at = steps[-1]
-        steps.append(at + lengths[np.minimum(at, top)] + HEAD)
+        size = lengths[np.minimum(at, top)]
+        steps.append(at + size + HEAD if layout.head else at + np.maximum(size, layout.least))
     table = np.array(steps)
     on = table < limit
     last = np.count_nonzero(on, axis=0) - 1
     ends = table[last + 1, np.arange(len(heads))]
     found = table.T[on.T]
-    if (ends[:-1] != limit[:-1]).any() or int(lengths[found].max()) > MAX_PACKET:
+    sizes = lengths[found]
+    if (ends[:-1] != limit[:-1]).any() or int(sizes.max()) > layout.most:
+        return None
+    if not layout.head and (int(sizes.min()) < layout.least or (sizes & 3).any()):
         return None
     if ends[-1] > len(data):  # its last record is not whole
         return found[:-1], int(found[-1])
-    rest, end = _plain(data, int(ends[-1]), order)
+    rest, end = _plain(data, int(ends[-1]), order, layout)
     return np.append(found, rest), end
 
 
@@ -74,3 +95,17 @@ def _guesses(data: np.ndarray, words: np.ndarray, order: str) -> np.ndarray:
         which, within, at = which[good], within[good], (at + HEAD + caplen)[good]
     which, chosen = np.unique(which, return_index=True)
     return (which + 1) * EVERY + within[chosen]
+
+
+def _guesses_ng(data: np.ndarray, words: np.ndarray, order: str) -> np.ndarray:
+    """The same for the packet blocks of pcapng, which say their length at both ends."""
+    stretches = len(data) // EVERY - 2
+    first = np.ndarray((stretches, WINDOW // 4), order + "u4", data, EVERY, (EVERY, 4))  # blocks are aligned, mostly
+    which, within = np.nonzero(first == 6)
+    at = (which + 1) * EVERY + 4 * within
+    size = words[at + 4].astype(np.int64)
+    end = at + size
+    good = (size >= 32) & (size & 3 == 0) & (end <= len(words) - 4)
+    good &= words[np.where(good, end - 4, 0)] == size
+    which, chosen = np.unique(which[good], return_index=True)
+    return at[good][chosen]
