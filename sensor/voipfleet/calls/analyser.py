@@ -182,7 +182,7 @@ class Analyser:
                     self._count("calls_evicted")
                     out.append(self._emit(other, "evicted", ["evicted"]))
                 call = self._calls.open(message, ts, show(src), show(dst), transport, sensor)
-            for endpoint in self._calls.take(call, message, ts, sensor):
+            for endpoint in self._calls.take(call, message, ts, (src, dst), sensor):
                 media = call.media[endpoint][1]
                 if self._media.changes(endpoint, media):
                     upto(ts)

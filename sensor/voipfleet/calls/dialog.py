@@ -78,11 +78,14 @@ class Dialog:
             self.callers.add(message.from_tag)
         return "caller" if (message.from_tag in self.callers) == (message.status == 0) else "callee"
 
-    def take(self, message: sip.Message, ts: int, sensor: str = "") -> list[Endpoint]:
-        """One message that `sensor` saw; the media endpoints that it names. Raises ParseError for a bad body."""
+    def take(self, message: sip.Message, ts: int, path: tuple = (), sensor: str = "") -> list[Endpoint]:
+        """One message that `sensor` saw from and to the ends of `path`; the media endpoints that it names.
+
+        Raises ParseError for a bad body.
+        """
         self.last, self.wake = max(self.last, ts), 0
         mark = (message.method, message.cseq, message.status, message.to_tag, message.headers.get(b"via"),
-                hash(message.body))  # fmt: skip
+                path, hash(message.body))  # fmt: skip
         self.views.add(sensor)
         if mark in self.seen:  # from another sensor it is the same message once more, and no retransmission
             self.retransmissions += message.method != "ACK" and self.seen[mark] == sensor

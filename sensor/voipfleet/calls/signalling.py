@@ -70,10 +70,10 @@ class Signalling:
         self._of_host.setdefault(src.rpartition(":")[0], {})[message.call_id] = None
         return call
 
-    def take(self, call: Dialog, message: sip.Message, ts: int, sensor: str) -> list[Endpoint]:
+    def take(self, call: Dialog, message: sip.Message, ts: int, path: tuple, sensor: str) -> list[Endpoint]:
         """The message to its call; the media endpoints that it names. Raises ParseError for a bad body."""
         try:
-            return call.take(message, ts, sensor)
+            return call.take(message, ts, path, sensor)
         finally:
             if call.answer:
                 self._half_open.pop(message.call_id, None)

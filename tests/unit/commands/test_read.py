@@ -1,0 +1,100 @@
+"""`voipfleet read`: what is printed of a capture, by every option."""
+
+import csv
+import io
+import json
+import struct
+
+import pytest
+from support.scenario import A, B, Play
+from voipfleet.cli import main
+
+CONTACT = "Contact: <sip:al@10.0.0.1:5060>"
+
+
+@pytest.fixture
+def capture(tmp_path):
+    play = Play("first@x")
+    play.answered()
+    play.rtp(0.3, (A, 4000), (B, 5000), 50, ssrc=1, lost=(10, 11))
+    play.rtp(0.3, (B, 5000), (A, 4000), 50, ssrc=2)
+    play.bye(3)
+    play.sip(5, A, B, "INVITE", "1 INVITE", call="second@x", branch="i")
+    play.sip(5.5, A, B, "INVITE", "1 INVITE", call="second@x", branch="i")
+    play.sip(6, B, A, "486 Busy Here", "1 INVITE", call="second@x", to="c")
+    play.sip(7, A, B, "REGISTER", "1 REGISTER", CONTACT, call="r")
+    play.sip(7.1, B, A, "200 OK", "1 REGISTER", call="r", to="t")
+    play.raw(8, b"\x60" + bytes(60))
+    path = tmp_path / "a.pcap"
+    head = struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 262144, 1)
+    packets = (struct.pack("<4I", ts // 10**9, ts % 10**9, len(data), len(data)) + data for ts, data in play.packets)
+    path.write_bytes(head + b"".join(packets))
+    return str(path)
+
+
+def read(capsys, *words):
+    code = main(["read", *words])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_a_table_and_what_was_of_no_use(capture, capsys):
+    code, out, err = read(capsys, capture)
+    assert code == 0 and len(out.splitlines()) == 5 and "alice" in out
+    assert "packets; ignored: 1 short" in err or "packets; ignored: 1 bad_ip" in err
+    assert err.endswith("2 calls\n")
+
+
+def test_json_and_csv(capture, capsys):
+    calls = [json.loads(line) for line in read(capsys, capture, "--json")[1].splitlines()]
+    assert [call["call_id"] for call in calls] == ["first@x", "second@x"]
+    rows = list(csv.DictReader(io.StringIO(read(capsys, capture, "--csv")[1])))
+    assert [(row["call_id"], row["final_response"], row["caller_lost"]) for row in rows] == [
+        ("first@x", "200", "2"), ("second@x", "486", "")]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["--response", "4xx"], ["second@x"]), (["--number", "lic"], ["first@x", "second@x"]), (["--number", "99"], []),
+        (["--mos-below", "4.3"], ["first@x"]), (["--address", "10.0.0.0/30"], ["first@x", "second@x"]),
+        (["--since", "2023-11-14T22:13:22Z"], ["second@x"]), (["--until", "2023-11-14T22:13:22Z"], ["first@x"]),
+        (["--one-way"], []),
+    ],
+)  # fmt: skip
+def test_filters(capture, capsys, words, found):
+    code, out, err = read(capsys, capture, "--json", *words)
+    assert (code, [json.loads(line)["call_id"] for line in out.splitlines()]) == (0, found)
+    assert err.endswith("of those wanted\n")
+
+
+def test_one_call_in_full(capture, capsys):
+    code, out, _ = read(capsys, capture, "--call", "first")
+    assert code == 0
+    for text in ("Call-ID        first@x", "caller (bye)", "48 received, 2 lost (4.00 %)", "gaps      1 of 2 packets",
+                 "INVITE SDP 10.0.0.1:4000", "180 Ringing", "200 OK (BYE)", "RTP PCMU 48, 2 lost"):  # fmt: skip
+        assert text in out, text
+    again = read(capsys, capture, "--call", "second@x")[1]
+    assert "INVITE (again)" in again and "486 Busy Here" in again and "rejected" in again
+
+
+def test_which_call_is_meant(capture, capsys):
+    code, out, err = read(capsys, capture, "--call", "")
+    assert code == 2 and "first@x" in out and "give more of the Call-ID" in err
+    code, out, err = read(capsys, capture, "--call", "none")
+    assert (code, out) == (1, "") and "no call has a Call-ID that begins so" in err
+
+
+def test_registrations(capture, capsys):
+    out = read(capsys, capture, "--registrations")[1]
+    assert "registered" in out and "sip:al@10.0.0.1:5060" in out
+
+
+WRONG = (["--response", "99"], ["--address", "here"], ["--since", "soon"], ["--mos-below", "9"], ["--json", "--csv"])
+
+
+@pytest.mark.parametrize("words", WRONG)
+def test_a_wrong_value_is_a_wrong_command_line(capture, capsys, words):
+    with pytest.raises(SystemExit) as error:
+        main(["read", capture, *words])
+    assert error.value.code == 2 and capsys.readouterr().err
