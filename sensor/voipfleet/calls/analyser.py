@@ -1,18 +1,18 @@
 """Blocks in, call records out: SIP dialogs joined with RTP streams in any order of arrival. No I/O."""
 
-import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 
-from voipfleet.calls.dialog import Dialog, Endpoint, Host
+from voipfleet.calls.dialog import Dialog, Endpoint
 from voipfleet.calls.making import Maker, show
-from voipfleet.calls.media import Media
+from voipfleet.calls.media import Media, Stream
 from voipfleet.calls.record import CallRecord
 from voipfleet.calls.registrations import Registrations
 from voipfleet.calls.reports import Reports
+from voipfleet.calls.settings import AnalyserSettings
 from voipfleet.calls.signalling import Signalling
 from voipfleet.capture.block import Block
 from voipfleet.decode import frames, rtcp, rtp, sip
@@ -28,38 +28,19 @@ COUNTERS = ("packets", "ignored", "held", "made", "sip", "sip_errors", "rtp", "r
             "calls_evicted", "streams_refused", "streams_evicted", "span_duplicates")  # fmt: skip
 
 
-@dataclass(frozen=True)
-class AnalyserSettings:
-    """Keys of the configuration that the analysis reads (seconds; `jitterbuffer` ms)."""
-
-    sipport: tuple[int, ...] = (5060,)
-    absolute_timeout: int = 14400
-    rtptimeout: int = 300
-    sipwithoutrtptimeout: int = 3600
-    onewaytimeout: int = 15
-    bye_timeout: int = 1200
-    jitterbuffer: int = 100
-    dtmf2db: bool = False
-    deduplicate: bool = True
-    deduplicate_window: float = 2.0  # ms
-    natalias: tuple[tuple[Host, Host], ...] = ()  # (private, public)
-
-    @classmethod
-    def from_config(cls, config) -> "AnalyserSettings":
-        values = {name: getattr(config, name) for name in cls.__dataclass_fields__}
-        alias = tuple((_host(private), _host(public)) for public, private in values["natalias"] or ())
-        return cls(**{**values, "sipport": tuple(values["sipport"]), "natalias": alias})
-
-
-def _host(address: str) -> Host:
-    ip = ipaddress.ip_address(address)
-    number = int(ip) if ip.version == 6 else int(ip) | 0xFFFF << 32
-    return number >> 64, number & (1 << 64) - 1
-
-
 def _clock(packets: Packets, index: np.ndarray) -> np.ndarray:
     """The times of the packets at `index`, none earlier than the one before."""
     return np.maximum.accumulate(packets.ts[index]) if len(index) else packets.ts[:0]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A call whose record has left: until when (ns) more of its media may come from other hosts."""
+
+    until: int
+    record: CallRecord
+    call: Dialog
+    partial: list[str]
 
 
 class Analyser:
@@ -84,6 +65,7 @@ class Analyser:
         self._registrations = Registrations(sensor, site, self._count)
         self._over: set[bytes] = set()  # calls that have ended and linger for late RTP
         self._late: dict[bytes, tuple[CallRecord, Dialog]] = {}  # that left without a BYE, which may yet come
+        self._waiting: dict[bytes, _Waiting] = {}  # calls that have left, and whose evidence may be late
         self._recent: dict[tuple, int] = {}  # messages just seen, to tell what a mirror port delivers twice
         self._now = 0
         self._due = self._look = 0  # when something may leave next; when all calls are looked at next
@@ -181,6 +163,8 @@ class Analyser:
                 while (other := self._calls.crowded(show(src))) is not None:
                     self._count("calls_evicted")
                     out.append(self._emit(other, "evicted", ["evicted"]))
+                if key in self._waiting:
+                    out += self._settle(key)
                 call = self._calls.open(message, ts, show(src), show(dst), transport, sensor)
             for endpoint in self._calls.take(call, message, ts, (src, dst), sensor):
                 media = call.media[endpoint][1]
@@ -250,6 +234,8 @@ class Analyser:
                 self._over.discard(key)
             elif self._leaves(call) <= self._due:
                 out.append(self._emit(key, self._why(call)))
+        out += [revised for key in [key for key, left in self._waiting.items() if left.until <= self._due]
+                for revised in self._settle(key)]  # fmt: skip
         if self._due >= self._look:
             for key, call in self._calls:
                 if call.state != "ended" and call.wake < self._now:
@@ -260,7 +246,8 @@ class Analyser:
             self._forget()
             quiet = max(self._due, min(until, self._registrations.next))
             self._look = ((self._due if len(self._calls) else quiet) // PATIENCE + 1) * PATIENCE
-        self._due = min([self._look, *(self._leaves(self._calls.get(key)) for key in self._over)])
+        self._due = min([self._look, *(self._leaves(self._calls.get(key)) for key in self._over),
+                         *(left.until for left in self._waiting.values())])  # fmt: skip
         return out
 
     def _leaves(self, call: Dialog) -> int:
@@ -304,7 +291,7 @@ class Analyser:
         for key, call in self._calls:
             done = call.state in ("ended", "closing", "auth")
             out.append(self._emit(key, self._why(call) if done else end_reason, [] if done else ["open"]))
-        return out
+        return out + [revised for key in list(self._waiting) for revised in self._settle(key)]
 
     def _emit(self, key: bytes, end_reason: str, partial: list[str] | None = None) -> CallRecord:
         call = self._calls.remove(key, self._now)
@@ -312,7 +299,31 @@ class Analyser:
         self._count("calls")
         streams = self._media.claim(key, call.media, call.setup)
         record = self._maker.make(call, streams, end_reason, partial or [])
-        self._media.release(key, call.media, streams)
         if end_reason in ("timeout", "rtp_timeout") and call.answer:
             self._late[key] = record, call
+        if self.settings.late and call.media:
+            until = -(-(self._now + self.settings.late * SECOND) // GRID) * GRID
+            self._waiting[key] = _Waiting(until, record, call, partial or [])
+            self._due = min(self._due, until)
+        else:
+            self._release(key, call, streams)
         return record
+
+    def _release(self, key: bytes, call: Dialog, streams: list[Stream]) -> None:
+        for stream in streams:
+            self._reports.drop(stream.src[:2], stream.dst[:2], stream.ssrc)
+        self._media.release(key, call.media, streams)
+
+    def _settle(self, key: bytes) -> list[CallRecord]:
+        """The time for late evidence is over: the record once more where there was some."""
+        left = self._waiting.pop(key)
+        streams = self._media.claim(key, left.call.media, left.call.setup)
+        fresh = self._maker.make(left.call, streams, left.record.end_reason, left.partial)
+        self._release(key, left.call, streams)
+        fresh = msgspec.structs.replace(fresh, uuid=left.record.uuid, revision=left.record.revision)
+        if fresh == left.record:
+            return []
+        fresh.revision += 1
+        if key in self._late:
+            self._late[key] = fresh, left.call
+        return [fresh]

@@ -57,9 +57,8 @@ class Reports:
                 self._count("rtcp_forgotten")
 
     def of(self, src: tuple[int, int], dst: tuple[int, int], ssrc: int, rate: int) -> dict:
-        """The fields of a StreamRecord about the stream from host `src` to host `dst`; taken out of memory."""
-        self._sent.pop((src, dst, ssrc), None)
-        report = self._reports.pop((src, dst, ssrc), None)
+        """The fields of a StreamRecord about the stream from host `src` to host `dst`."""
+        report = self._reports.get((src, dst, ssrc))
         if report is None:
             return {}
         return {
@@ -69,6 +68,11 @@ class Reports:
             "rtcp_rtt_ms": round(report.rtt_ns / report.answers / 1e6, 3) if report.answers else None,
             "rtcp_delay_ms": report.delay_ms,
         }
+
+    def drop(self, src: tuple[int, int], dst: tuple[int, int], ssrc: int) -> None:
+        """The stream is over."""
+        self._sent.pop((src, dst, ssrc), None)
+        self._reports.pop((src, dst, ssrc), None)
 
     def forget(self, before: int) -> None:
         """Drop reports about streams that nobody has claimed, and sender reports that nobody can answer any more."""

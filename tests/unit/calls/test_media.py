@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from support.packets import block_of, ip, udp
 from support.scenario import A, B, C, Play, sdp
 from voipfleet.calls import media, signalling, stream_scalar
-from voipfleet.calls.analyser import Analyser, _host
+from voipfleet.calls.analyser import Analyser
+from voipfleet.calls.settings import host
 from voipfleet.calls.streams import StreamTable
 
 OPUS = ("a=rtpmap:111 opus/48000/2", "a=rtpmap:101 telephone-event/8000")
@@ -214,7 +215,7 @@ def test_addresses_behind_nat_by_the_alias():
     play.rtp(0.3, (B, 5000), (A, 4000), 50, ssrc=2)
     play.bye(3)
     assert play.the_call().streams == []
-    pairs = ((_host("192.168.1.5"), _host(A)), (_host("192.168.2.6"), _host(B)))
+    pairs = ((host("192.168.1.5"), host(A)), (host("192.168.2.6"), host(B)))
     assert [s.direction for s in play.the_call(natalias=pairs).streams] == ["caller", "callee"]
 
 
@@ -244,7 +245,7 @@ def test_a_flood_of_streams_costs_strangers_and_never_a_call(monkeypatch, room, 
     assert (counters["streams_refused"], counters["streams_evicted"]) == (refused, evicted)
 
 
-def test_a_flood_of_calls_evicts_the_half_open_of_its_host(monkeypatch):
+def test_a_flood_of_calls_evicts_the_half_open_of_itshost(monkeypatch):
     monkeypatch.setattr(signalling, "MAX_CALLS", 30)
     monkeypatch.setattr(signalling, "MAX_OF_ONE", 8)
     play, counters = Play(), {}

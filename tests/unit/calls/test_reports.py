@@ -63,6 +63,7 @@ def test_extended_metrics_and_what_nobody_claims(monkeypatch):
     assert counted == ["rtcp_forgotten"]
     assert made.of(b, a, 1, 8000) == {}
     assert made.of(b, a, 3, 8000)["rtcp_jitter_ms"] == 1.0
+    made.drop(b, a, 3)
     assert made.of(b, a, 3, 8000) == {}
     made.take(6, a, b, [Sent(4, 1), Metrics(5, 3.5, None)])
     made.forget(7)

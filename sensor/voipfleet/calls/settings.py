@@ -1,0 +1,37 @@
+"""What the analysis reads of the configuration."""
+
+import ipaddress
+from dataclasses import dataclass
+
+from voipfleet.calls.dialog import Host
+
+
+@dataclass(frozen=True)
+class AnalyserSettings:
+    """Keys of the configuration that the analysis reads (seconds; `jitterbuffer` ms)."""
+
+    sipport: tuple[int, ...] = (5060,)
+    absolute_timeout: int = 14400
+    rtptimeout: int = 300
+    sipwithoutrtptimeout: int = 3600
+    onewaytimeout: int = 15
+    bye_timeout: int = 1200
+    jitterbuffer: int = 100
+    dtmf2db: bool = False
+    deduplicate: bool = True
+    deduplicate_window: float = 2.0  # ms
+    natalias: tuple[tuple[Host, Host], ...] = ()  # (private, public)
+    late: int = 0  # for which evidence of an ended call may still come from other hosts; then its record comes again
+
+    @classmethod
+    def from_config(cls, config) -> "AnalyserSettings":
+        values = {name: getattr(config, name) for name in cls.__dataclass_fields__ if name != "late"}
+        alias = tuple((host(private), host(public)) for public, private in values["natalias"] or ())
+        return cls(**{**values, "sipport": tuple(values["sipport"]), "natalias": alias})
+
+
+def host(address: str) -> Host:
+    """An address as the analysis has it: two words of 64 bits, IPv4 mapped to ::ffff:0:0/96."""
+    ip = ipaddress.ip_address(address)
+    number = int(ip) if ip.version == 6 else int(ip) | 0xFFFF << 32
+    return number >> 64, number & (1 << 64) - 1
