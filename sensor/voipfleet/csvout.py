@@ -42,7 +42,8 @@ def write_csv(calls: Iterable[CallRecord], file: TextIO) -> None:
 def _row(call: CallRecord) -> list:
     sides = [[stream for stream in call.streams if stream.direction == side] for side in SIDES]
     return [*(getattr(call, name) for name in CALL), *(rfc3339(getattr(call, name)) for name in TIMES),
-            *(getattr(call, name) for name in MORE), len(call.streams), *(value for side in sides for value in _side(side))]  # fmt: skip
+            *(getattr(call, name) for name in MORE), len(call.streams),
+            *(value for side in sides for value in _side(side))]  # fmt: skip
 
 
 def _side(streams: list[StreamRecord]) -> list:

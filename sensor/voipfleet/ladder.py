@@ -12,6 +12,7 @@ from voipfleet.words import phrase
 FIRST, LAST = 400, 100  # messages kept of one call: its first and its last ones
 MAX_CALLS, MAX_KEPT = 50_000, 200_000  # calls and messages kept where the call is not known beforehand
 CLOCK = 10  # characters for the time
+EDGE = 8  # characters beside the first and the last column, for their names
 NARROWEST = 14  # characters from column to column
 LONGEST = 60  # characters of what a message says of its media
 ASCII = str.maketrans("│─═▶◀├┤╞╡×↺…", "|-=><++++x@~")
@@ -118,11 +119,12 @@ def draw(steps: Iterable[Step], width: int) -> list[tuple[str, Step | None]]:
     steps = sorted(steps, key=lambda step: step.ts)
     if not steps:
         return []
-    room = width - CLOCK
+    room = width - CLOCK - 2 * EDGE
     for lanes in _lanes(steps):
         names = list(dict.fromkeys(lanes.values()))
-        if room // len(names) >= NARROWEST:
-            return list(_Picture(lanes, names, room // len(names), width).lines(steps))
+        apart = room // max(len(names) - 1, 1)
+        if apart >= NARROWEST:
+            return list(_Picture(lanes, names, apart, width).lines(steps))
     return [line for step in steps for line in _as_list(step, steps[0].ts, width)]
 
 
@@ -133,7 +135,8 @@ def _lanes(steps: list[Step]) -> Iterable[dict[str, str]]:
     by_host: dict[str, str] = {}
     for end in talk:
         by_host.setdefault(host(end), end)
-    yield {**{end: by_host.get(host(end), host(end)) for end in media}, **{end: end for end in talk}}
+    others = [end for end in media if end not in talk]
+    yield {**{end: end for end in talk}, **{end: by_host.get(host(end), host(end)) for end in others}}
     yield {end: host(end) for end in (*talk, *media)}
 
 
@@ -158,10 +161,10 @@ class _Picture:
 
     def __init__(self, lanes: dict[str, str], names: list[str], apart: int, width: int):
         self._lanes, self._names, self._apart, self._width = lanes, names, apart, width
-        self._at = {name: CLOCK + apart * n + apart // 2 for n, name in enumerate(names)}
+        self._at = {name: CLOCK + EDGE + apart * n for n, name in enumerate(names)}
 
     def lines(self, steps: list[Step]) -> Iterable[tuple[str, Step | None]]:
-        room = self._apart - 1
+        room = min(self._apart, 2 * EDGE) - 1 if len(self._names) > 1 else self._width - CLOCK
         cut = [[name[at : at + room] for at in range(0, len(name), room)] for name in self._names]
         for row in range(max(map(len, cut))):
             line = [" "] * self._width

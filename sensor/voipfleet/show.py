@@ -3,7 +3,7 @@
 import datetime
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TextIO
 
 from rich import box
@@ -21,12 +21,13 @@ NARROWEST = 80  # columns of a terminal; the table needs them
 WIDE = ("time", "site", "caller", "callee", "seconds", "response", "ended by", "codec", "lost >", "lost <", "jitter ms",
         "MOS > <")  # fmt: skip
 NARROW = ("time", "site", "caller", "callee", "s", "SIP", "by", "codec", "loss%", "jit", "MOS > <")
-_RIGHT = {"seconds", "s", "response", "SIP", "lost >", "lost <", "loss%", "jitter ms", "jit", "MOS > <"}
+_RIGHT = {"#", "seconds", "s", "response", "SIP", "lost >", "lost <", "loss%", "jitter ms", "jit", "MOS > <"}
 _TEXT = {"site", "caller", "callee", "ended by", "by", "codec"}  # may be folded; a figure never is
 
 
-def print_calls(calls: Iterable[CallRecord], *, json: bool = False, file: TextIO | None = None) -> None:
-    """A table, or with `json` one object a line."""
+def print_calls(calls: Iterable[CallRecord], *, json: bool = False, numbers: Sequence[int] = (),
+                file: TextIO | None = None) -> None:  # fmt: skip
+    """A table, or with `json` one object a line. `numbers`: one for each call, to name it by."""
     file = file or sys.stdout
     if json:
         for call in calls:
@@ -38,7 +39,7 @@ def print_calls(calls: Iterable[CallRecord], *, json: bool = False, file: TextIO
         return
     # A value that is cut would be a wrong value. So a table that goes elsewhere is as wide as it must be, and one for a
     # terminal that is too narrow has fewer figures and folds its texts within their cells.
-    table, note = _table(WIDE, map(cells, found), FOLDED), "lost: packets of those expected"
+    table, note = _table(WIDE, map(cells, found), numbers), "lost: packets of those expected"
     width = _width(table)
     columns = shutil.get_terminal_size().columns
     if file.isatty() and width > columns:
@@ -48,20 +49,22 @@ def print_calls(calls: Iterable[CallRecord], *, json: bool = False, file: TextIO
         shown = slice(11, 19) if len(days) == 1 else slice(5, 16)
         rows = [[row[0][shown], *row[1:]] for row in rows]
         note += f"; {days.pop()}" if len(days) == 1 else ""
-        table = _table(NARROW, rows, FOLDED)
+        table = _table(NARROW, rows, numbers)
         width = min(_width(table), max(columns, NARROWEST))
     Console(file=file, width=width, highlight=False, emoji=False).print(table)
     print(f"> the caller's stream, < the callee's; {note}.", file=file)
 
 
-def _table(headings: tuple[str, ...], rows: Iterable[list[str]], folded: int) -> Table:
+def _table(headings: tuple[str, ...], rows: Iterable[list[str]], numbers: Sequence[int]) -> Table:
     narrow = headings is NARROW
     table = Table(box=None if narrow else box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0) if narrow else (0, 1),
                   show_edge=False, header_style="bold underline" if narrow else "bold")  # fmt: skip
+    if numbers:
+        headings, rows = ("#", *headings), [[str(number), *row] for number, row in zip(numbers, rows, strict=True)]
     for name in headings:
         text = name in _TEXT
         table.add_column(name, justify="right" if name in _RIGHT else "left", no_wrap=not text, overflow="fold",
-                         max_width=folded if text else None)  # fmt: skip
+                         max_width=FOLDED if text else None)  # fmt: skip
     for row in rows:
         table.add_row(*map(Text, row))
     return table

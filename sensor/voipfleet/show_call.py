@@ -18,8 +18,9 @@ NAME = 15  # characters for the name of a figure
 NEAR, MOST = 5.0, 5  # s in which a leg follows another; how many are named
 COLUMN = 30  # at least, for one stream
 FIGURES = ("from", "to", "SSRC", "codec", "payload types", "ptime", "first", "last", "expected", "received", "lost",
-           "  by RTCP", "discarded", "duplicates", "reordered", "loss bursts", "jitter mean", "  by RTCP ", "jitter max",
-           "delta max", "MOS", "  by RTCP XR", "R", "round trip", "  by RTCP XR ", "talk spurts", "digits")  # fmt: skip
+           "  by RTCP", "discarded", "duplicates", "reordered", "loss bursts", "jitter mean", "  by RTCP ",
+           "jitter max", "delta max", "MOS", "  by RTCP XR", "R", "round trip", "  by RTCP XR ",
+           "talk spurts", "digits")  # fmt: skip
 
 
 def print_call(call: CallRecord, steps: list[ladder.Step], *, left_out: int = 0, related: Iterable[str] = (),
@@ -91,6 +92,7 @@ def _facts(call: CallRecord, width: int) -> list[str]:
         return "".join((f'"{name}" ' if name else "", number, f"@{domain}" if domain else "",
                         f", {agent}" if agent else ""))  # fmt: skip
 
+    pressed = (("caller", call.dtmf), ("callee", call.dtmf_callee))
     facts = [
         ("Call-ID", call.call_id),
         ("caller", party(call.caller, call.caller_domain, call.caller_name, call.user_agent_caller)),
@@ -106,10 +108,10 @@ def _facts(call: CallRecord, width: int) -> list[str]:
                                                if call.answer_time else "")),
         ("response", words.response(call)),
         ("reason", call.reason),
-        ("end", words.ending(call) + (f" [{call.end_reason}]" if call.end_reason else "")),
+        ("hung up by", call.hung_up_by or "unknown"),
+        ("end reason", call.end_reason),
         ("seen", ", ".join(f"{kind.upper()} of the {side}" for side, kind in (name.split("_") for name in call.seen))),
-        ("digits", " ".join(f"{side}: {digits}" for side, digits in (("caller", call.dtmf), ("callee", call.dtmf_callee))
-                            if digits)),
+        ("digits", " ".join(f"{side}: {digits}" for side, digits in pressed if digits)),
     ]  # fmt: skip
     return [line for name, value in facts if value for line in _folded(name, value, width)]
 
@@ -168,7 +170,8 @@ def _figures(call: CallRecord, s: StreamRecord) -> dict[str, str]:
 
     bursts = [f"{n if n < 10 else '10+'}: {count}" for n, count in enumerate(s.loss_bursts, 1) if count]
     return {
-        "from": s.src, "to": s.dst, "SSRC": f"0x{s.ssrc:08x}", "codec": (s.codec or "?") + (" (SRTP)" if s.srtp else ""),
+        "from": s.src, "to": s.dst, "SSRC": f"0x{s.ssrc:08x}",
+        "codec": (s.codec or "?") + (" (SRTP)" if s.srtp else ""),
         "payload types": ", ".join(map(str, s.payload_types)), "ptime": f"{s.ptime:g} ms" if s.ptime else "?",
         "first": _offset(call, s.first), "last": _offset(call, s.last),
         "expected": str(s.expected), "received": str(s.received), "lost": share(s.lost),

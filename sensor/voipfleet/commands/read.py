@@ -76,8 +76,8 @@ def run(args: argparse.Namespace) -> int:
         print_calls(found, json=args.json, numbers=[numbered[call.uuid] for call in found])
     sys.stdout.flush()
     some = f"{len(found)} of " if wanted and log is None else ""
-    kind = "registrations" if args.registrations else "calls"
-    print(f"{summary(analyser.counters)}; {some}{len(calls)} {kind}", file=sys.stderr)
+    kind = "registration" if args.registrations else "call"
+    print(f"{summary(analyser.counters)}; {some}{len(calls)} {kind}{'s' * (len(calls) != 1)}", file=sys.stderr)
     for fault in faults:
         print(fault, file=sys.stderr)
     return INTERRUPTED if stopped else FAILURE if faults else code
@@ -131,8 +131,8 @@ def _one(wanted: str, calls: list[CallRecord], log: ladder.Log) -> int:
         for call in found[:LISTED]:
             print(f"{numbers[call.uuid]:>6}  {call.caller or '-'} -> {call.callee or '-'}  {harmless(call.call_id)}")
         more = f", of which {LISTED} are listed" if len(found) > LISTED else ""
-        raise UsageError(f"--call {harmless(wanted)}: {len(found)} calls fit{more}; give more of the Call-ID, or the number "
-                         "before it")  # fmt: skip
+        raise UsageError(f"--call {harmless(wanted)}: {len(found)} calls fit{more}; give more of the Call-ID, or the "
+                         "number before it")  # fmt: skip
     call = found[0]
     later = [
         other.setup_time for other in calls if other.call_id == call.call_id and other.setup_time > call.setup_time

@@ -65,24 +65,28 @@ def test_json_and_csv(capture, capsys):
 def test_filters(capture, capsys, words, found):
     code, out, err = read(capsys, capture, "--json", *words)
     assert (code, [json.loads(line)["call_id"] for line in out.splitlines()]) == (0, found)
-    assert err.endswith("of those wanted\n")
+    assert err.endswith(f"; {len(found)} of 2 calls\n")
 
 
 def test_one_call_in_full(capture, capsys):
-    code, out, _ = read(capsys, capture, "--call", "first")
-    assert code == 0
-    for text in ("Call-ID        first@x", "caller (bye)", "48 received, 2 lost (4.00 %)", "gaps      1 of 2 packets",
-                 "INVITE SDP 10.0.0.1:4000", "180 Ringing", "200 OK (BYE)", "RTP PCMU 48, 2 lost"):  # fmt: skip
-        assert text in out, text
+    for name in ("first", "first@x", "1"):
+        code, out, _ = read(capsys, capture, "--call", name)
+        assert code == 0
+        for text in ("alice called bob: the caller hung up (BYE)", "Call-ID        first@x", "hung up by     caller",
+                     "lost           2 (4.00 %)", "loss bursts    2: 1", "INVITE (1)  SDP 10.0.0.1:4000", "180 Ringing",
+                     "200 OK (2 BYE)", "RTP PCMU 48 packets, 2 lost",
+                     "2 of 50 packets lost (4.0 %), up to 2"):  # fmt: skip
+            assert text in out, text
     again = read(capsys, capture, "--call", "second@x")[1]
-    assert "INVITE (again)" in again and "486 Busy Here" in again and "rejected" in again
+    assert "INVITE (1) again" in again and "486 Busy Here (1 INVITE)" in again and "refused with 486 Busy Here" in again
 
 
 def test_which_call_is_meant(capture, capsys):
     code, out, err = read(capsys, capture, "--call", "")
-    assert code == 2 and "first@x" in out and "give more of the Call-ID" in err
-    code, out, err = read(capsys, capture, "--call", "none")
-    assert (code, out) == (1, "") and "no call has a Call-ID that begins so" in err
+    assert code == 2 and out.splitlines() == ["     1  alice -> bob  first@x", "     2  alice -> bob  second@x"]
+    assert err.startswith("--call : 2 calls fit; give more of the Call-ID, or the number before it")
+    code, out, err = read(capsys, capture, "--call", "3")
+    assert (code, out) == (1, "") and err.startswith("--call 3: no such call; run it without --call, and give a number")
 
 
 def test_registrations(capture, capsys):
