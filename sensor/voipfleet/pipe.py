@@ -11,8 +11,9 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator
 
-READY, FAILED, RECORD, STATUS, FINISHED = range(1, 6)
-MAX_MESSAGE = 4 << 20  # bytes; a call record is a few KiB
+READY, FAILED, RECORD, STATUS, FINISHED, PACKETS = range(1, 7)
+MAX_MESSAGE = 4 << 20  # bytes; a call record is a few KiB, a block of packets 1 MiB
+MAX_WAITING = 64 << 20  # bytes of packets that wait for the socket
 _HEAD = struct.Struct("!IB")
 
 
@@ -41,8 +42,9 @@ async def read_messages(reader: asyncio.StreamReader) -> AsyncIterator[tuple[int
 class PipeSender:
     """A bounded queue before a socket; nothing here ever waits but `flush`.
 
-    At most `limit_messages` records wait; a further one is dropped and counted in `records_dropped`.
-    Of STATUS at most one waits. `closed` is True once the other side has gone.
+    At most `limit_messages` records wait; a further one is dropped and counted in `records_dropped`. Of STATUS at most
+    one waits. Of PACKETS, MAX_WAITING bytes: the oldest go, and `packets_dropped` counts the packets in them; they wait
+    behind everything else. `closed` is True once the other side has gone.
     """
 
     def __init__(self, sock: socket.socket, limit_messages: int = 10_000):
@@ -51,13 +53,15 @@ class PipeSender:
         self._queue: deque[bytes] = deque()
         self._partial = memoryview(b"")
         self._status: bytes | None = None
-        self.records_dropped = 0
+        self._blocks: deque[tuple[bytes, int]] = deque()
+        self._blocks_size = 0
+        self.records_dropped = self.packets_dropped = 0
         self.closed = False
 
     @property
     def waiting(self) -> int:
         """Messages that the socket has not taken yet."""
-        return len(self._queue) + bool(self._partial) + (self._status is not None)
+        return len(self._queue) + len(self._blocks) + bool(self._partial) + (self._status is not None)
 
     def send(self, kind: int, body: bytes = b"") -> bool:
         """Queue a message and send what the socket takes now; False where a record was dropped."""
@@ -72,6 +76,16 @@ class PipeSender:
         self.pump()
         return kept
 
+    def send_packets(self, body: bytes, packets: int) -> None:
+        """Queue a block with so many packets; the oldest make room for it."""
+        self._blocks.append((frame(PACKETS, body), packets))
+        self._blocks_size += len(body)
+        while self._blocks_size > MAX_WAITING:
+            dropped, number = self._blocks.popleft()
+            self._blocks_size -= len(dropped) - _HEAD.size
+            self.packets_dropped += number
+        self.pump()
+
     def pump(self) -> None:
         """Send what the socket takes without waiting."""
         while not self.closed:
@@ -80,6 +94,10 @@ class PipeSender:
                     self._partial, self._status = memoryview(self._status), None
                 elif self._queue:
                     self._partial = memoryview(self._queue.popleft())
+                elif self._blocks:
+                    block, _ = self._blocks.popleft()
+                    self._blocks_size -= len(block) - _HEAD.size
+                    self._partial = memoryview(block)
                 else:
                     return
             try:
@@ -98,3 +116,37 @@ class PipeSender:
             poll.poll(left * 1000)
             self.pump()
         return not self.waiting
+
+
+class PipeReader:
+    """The other direction, for who may not wait: `read` gives the messages that are whole."""
+
+    def __init__(self, sock: socket.socket):
+        sock.setblocking(False)
+        self._sock, self._data = sock, bytearray()
+        self.closed = False
+
+    def read(self, most: int = 4 << 20) -> list[tuple[int, bytes]]:
+        """(kind, body) of at most about `most` bytes. Raises PipeError for what is no message."""
+        taken = 0
+        while taken < most and not self.closed:
+            try:
+                part = self._sock.recv(1 << 20)
+            except BlockingIOError:
+                break
+            except OSError:
+                part = b""
+            self.closed = not part
+            self._data += part
+            taken += len(part)
+        found, at = [], 0
+        while len(self._data) - at >= _HEAD.size:
+            length, kind = _HEAD.unpack_from(self._data, at)
+            if not 1 <= length <= MAX_MESSAGE:
+                raise PipeError(f"message of {length} bytes; at most {MAX_MESSAGE}")
+            if len(self._data) - at < _HEAD.size + length - 1:
+                break
+            found.append((kind, bytes(self._data[at + _HEAD.size : at + _HEAD.size + length - 1])))
+            at += _HEAD.size + length - 1
+        del self._data[:at]
+        return found

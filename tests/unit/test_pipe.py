@@ -60,3 +60,45 @@ def test_the_other_side_has_gone():
         sender = pipe.PipeSender(ours)
         sender.send(pipe.READY)
         assert sender.closed
+
+
+def test_packets_wait_behind_all_else_and_the_oldest_go(monkeypatch):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        sender, reader = pipe.PipeSender(ours), pipe.PipeReader(theirs)
+        monkeypatch.setattr(pipe, "MAX_WAITING", 3_000_000)
+        for number in range(20):
+            sender.send_packets(bytes([number]) * 500_000, packets=10 + number)
+        sender.send(pipe.RECORD, b"record")
+        assert sender.packets_dropped > 0
+        found = []
+        while sender.waiting or not found:
+            found += reader.read()
+            sender.pump()
+        found += reader.read()
+        blocks = [body for kind, body in found if kind == pipe.PACKETS]
+        numbers = [body[0] for body in blocks]
+        assert numbers == sorted(numbers) and numbers[-1] == 19 and all(len(body) == 500_000 for body in blocks)
+        assert sender.packets_dropped == sum(10 + number for number in range(20) if number not in numbers)
+        assert [body for kind, body in found if kind == pipe.RECORD] == [b"record"]
+        assert found[-1][0] == pipe.PACKETS  # the record has overtaken what waited
+
+
+def test_a_reader_gives_whole_messages_however_they_come():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        reader, found = pipe.PipeReader(theirs), []
+        for part in pipe.frame(pipe.READY) + pipe.frame(pipe.RECORD, b"abc"):
+            ours.send(bytes([part]))
+            found += reader.read()
+        assert found == [(pipe.READY, b""), (pipe.RECORD, b"abc")] and not reader.closed
+        ours.close()
+        assert reader.read() == [] and reader.closed
+
+
+def test_a_reader_refuses_what_is_no_message():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.send(b"\xff\xff\xff\xff\x01")
+        with pytest.raises(pipe.PipeError):
+            pipe.PipeReader(theirs).read()
