@@ -19,9 +19,9 @@ def call(**more):
 
 
 def test_a_row():
-    streams = [StreamRecord(direction="caller", src="a:1", dst="b:1", ssrc=1, codec="PCMU", expected=100, received=98,
-                            lost=2, mos=4.2), StreamRecord(direction="caller", src="a:1", dst="b:1", ssrc=2,
-                                                           codec="PCMA", expected=10, received=10, mos=3.1)]  # fmt: skip
+    heard = {"direction": "caller", "src": "a:1", "dst": "b:1"}
+    streams = [StreamRecord(**heard, ssrc=1, codec="PCMU", expected=100, received=98, lost=2, mos=4.2),
+               StreamRecord(**heard, ssrc=2, codec="PCMA", expected=10, received=10, mos=3.1)]  # fmt: skip
     (row,), text = rows(call(caller="100", final_response=200, one_way=True, streams=streams))
     assert row["setup_time"] == "2023-11-14T22:13:20.123456Z" and row["answer_time"] == ""
     assert (row["caller"], row["final_response"], row["one_way"], row["pdd"]) == ("100", "200", "true", "")
