@@ -48,10 +48,11 @@ class Peer:
 
 class LinkServer:
     """`identities`: this node's keys (two in a rotation); `psks`: the active passwords' keys. `welcome(peer)` makes
-    the body of WELCOME; `on_session(session, peer)` serves until the link ends. `counters` says what came."""
+    the body of WELCOME; `on_session(session, peer)` serves until the link ends; `roles`: what this port serves. `counters` says what came."""
 
-    def __init__(self, identities, psks, *, policy: Policy, welcome, on_session, role: int = types.ROLE_RECORDS):
-        self._identities, self._psks, self._policy, self._role = identities, psks, policy, role
+    def __init__(self, identities, psks, *, policy: Policy, welcome, on_session,
+                 roles: frozenset[int] = frozenset({types.ROLE_RECORDS})):  # fmt: skip
+        self._identities, self._psks, self._policy, self._roles = identities, psks, policy, roles
         self._welcome, self._on_session = welcome, on_session
         self._server: asyncio.Server | None = None
         self._waiting = 0
@@ -147,8 +148,9 @@ class LinkServer:
         return None
 
     async def _allow(self, shake: handshake.Server, hello: handshake.Hello, address: str) -> Peer:
-        if shake.role != self._role:
-            raise HandshakeError("role", f"{hello.name} wants role {shake.role}; this port serves role {self._role}")
+        if shake.role not in self._roles:
+            served = ", ".join(map(str, sorted(self._roles)))
+            raise HandshakeError("role", f"{hello.name} wants role {shake.role}; this port serves role {served}")
         key, listed = shake.client_key, self._policy.allowed.get(shake.client_key)
         if self._policy.auth == "key" and listed is None:
             raise HandshakeError("unknown_key", f"{hello.name} is not in sensor_keys; roll out this host again from an"

@@ -45,7 +45,9 @@ async def central(on_session=echo, *, auth="password", allowed=None, require_kno
         return b"hello " + peer.name.encode()
 
     policy = server.Policy(auth, allowed or {}, require_knock, bind_key)
-    listening = server.LinkServer((CENTRAL,), psks, policy=policy, welcome=welcome, on_session=on_session, role=role)
+    listening = server.LinkServer(
+        (CENTRAL,), psks, policy=policy, welcome=welcome, on_session=on_session, roles=frozenset({role})
+    )
     await listening.start("127.0.0.1", 0)
     listening.peers = peers
     try:
