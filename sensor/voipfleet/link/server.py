@@ -47,8 +47,9 @@ class Peer:
 
 
 class LinkServer:
-    """`identities`: this node's keys (two in a rotation); `psks`: the active passwords' keys. `welcome(peer)` makes
-    the body of WELCOME; `on_session(session, peer)` serves until the link ends; `roles`: what this port serves. `counters` says what came."""
+    """`identities`: this node's keys (two in a rotation); `psks`: the active passwords' keys; `roles`: what this port
+    serves. `welcome(peer)` makes the body of WELCOME; `on_session(session, peer)` serves until the link ends.
+    `counters` says what came."""
 
     def __init__(self, identities, psks, *, policy: Policy, welcome, on_session,
                  roles: frozenset[int] = frozenset({types.ROLE_RECORDS})):  # fmt: skip
