@@ -1,5 +1,6 @@
 """The messages of a call as a ladder for the terminal: one column a host, arrows between them, RTP as a thick one."""
 
+import re
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ FIRST, LAST = 400, 100  # messages kept of one call: its first and its last ones
 MAX_CALLS, MAX_KEPT = 50_000, 200_000  # calls and messages kept where the call is not known beforehand
 CLOCK = 10  # characters for the time
 EDGE = 8  # characters beside the first and the last column, for their names
-NARROWEST = 14  # characters from column to column
+NARROWEST = 11  # characters from column to column
 LONGEST = 60  # characters of what a message says of its media
 ASCII = str.maketrans("│─═▶◀├┤╞╡×↺…", "|-=><++++x@~")
 
@@ -156,6 +157,16 @@ def _said(step: Step) -> str:
     return step.text + (" again" if step.again else "")
 
 
+def _folded(name: str, room: int) -> list[str]:
+    """An address in lines of at most `room` characters, its parts whole."""
+    lines = [""]
+    for part in [name] if len(name) <= room else re.findall(r"[^.:]*:\d*\Z|[^.:]+[.:]?|[.:]", name):
+        if len(lines[-1]) + len(part) > room:
+            lines.append("")
+        lines[-1] += part[:room]
+    return [line for line in lines if line]
+
+
 class _Picture:
     """The ladder with columns `apart` characters apart."""
 
@@ -164,8 +175,8 @@ class _Picture:
         self._at = {name: CLOCK + EDGE + apart * n for n, name in enumerate(names)}
 
     def lines(self, steps: list[Step]) -> Iterable[tuple[str, Step | None]]:
-        room = min(self._apart, 2 * EDGE) - 1 if len(self._names) > 1 else self._width - CLOCK
-        cut = [[name[at : at + room] for at in range(0, len(name), room)] for name in self._names]
+        room = max(min((self._width - CLOCK) // len(self._names), 2 * self._apart) - 1, NARROWEST - 1)
+        cut = [_folded(name, room) for name in self._names]
         for row in range(max(map(len, cut))):
             line = [" "] * self._width
             for name, parts in zip(self._names, cut, strict=True):

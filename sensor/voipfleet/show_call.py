@@ -1,5 +1,6 @@
 """One call in full for people: who, when, how it ended, what to look at, every stream, and its ladder."""
 
+import io
 import shutil
 import sys
 from collections.abc import Iterable
@@ -22,6 +23,8 @@ FIGURES = ("from", "to", "SSRC", "codec", "payload types", "ptime", "first", "la
            "jitter max", "delta max", "MOS", "  by RTCP XR", "R", "round trip", "  by RTCP XR ",
            "talk spurts", "digits")  # fmt: skip
 
+_WRAPPER = Console(width=10_000, file=io.StringIO())
+
 
 def print_call(call: CallRecord, steps: list[ladder.Step], *, left_out: int = 0, related: Iterable[str] = (),
                file: TextIO | None = None) -> None:  # fmt: skip
@@ -40,7 +43,8 @@ def print_call(call: CallRecord, steps: list[ladder.Step], *, left_out: int = 0,
                          ("also", _marked([*words.notes(call), *related], width)),
                          ("audio", _streams(call, width))):  # fmt: skip
         if lines:
-            put(title, "bold")
+            for line in _wrapped(title, "", "", width):
+                put(line, "bold")
             for line in lines:
                 put(line, "yellow" if title == "look at" else "")
             put("")
@@ -113,31 +117,22 @@ def _facts(call: CallRecord, width: int) -> list[str]:
         ("seen", ", ".join(f"{kind.upper()} of the {side}" for side, kind in (name.split("_") for name in call.seen))),
         ("digits", " ".join(f"{side}: {digits}" for side, digits in pressed if digits)),
     ]  # fmt: skip
-    return [line for name, value in facts if value for line in _folded(name, value, width)]
+    return [line for name, value in facts if value
+            for line in _wrapped(value, f"  {name:<{NAME}}", " " * (NAME + 2), width)]  # fmt: skip
 
 
 def _moment(call: CallRecord, ns: int) -> str:
     return f"{local_time(ns)}  ({(ns - call.setup_time) / 1e9:+.3f} s)" if ns else ""
 
 
-def _folded(name: str, value: str, width: int) -> list[str]:
-    room = width - NAME - 2
-    value = harmless(value)
-    parts = [value[at : at + room] for at in range(0, len(value), room)] or [""]
-    return [f"  {name if not number else '':<{NAME}}{part}"[: width + 0] for number, part in enumerate(parts)]
+def _wrapped(text: str, first: str, others: str, width: int) -> list[str]:
+    """`text` in lines of `width` columns behind `first`, then `others`; what is too long for one line is broken."""
+    lines = Text(harmless(text)).wrap(_WRAPPER, width - len(first), overflow="fold")
+    return [((others if number else first) + line.plain).rstrip() for number, line in enumerate(lines)]
 
 
-def _marked(lines: list[str], width: int) -> list[str]:
-    out = []
-    for line in lines:
-        words_of, row = harmless(line).split(" "), "  -"
-        for word in words_of:
-            if len(row) + 1 + len(word) > width and row.strip():
-                out.append(row)
-                row = "   "
-            row += " " + word
-        out.append(row)
-    return out
+def _marked(lines: Iterable[str], width: int) -> list[str]:
+    return [row for line in lines for row in _wrapped(line, "  - ", "    ", width)]
 
 
 def _streams(call: CallRecord, width: int) -> list[str]:
@@ -168,7 +163,7 @@ def _figures(call: CallRecord, s: StreamRecord) -> dict[str, str]:
     def ms(value: float | None) -> str:
         return "" if value is None else f"{value:.3f} ms"
 
-    bursts = [f"{n if n < 10 else '10+'}: {count}" for n, count in enumerate(s.loss_bursts, 1) if count]
+    bursts = [f"{n if n < 10 else '10+'} ×{count}" for n, count in enumerate(s.loss_bursts, 1) if count]
     return {
         "from": s.src, "to": s.dst, "SSRC": f"0x{s.ssrc:08x}",
         "codec": (s.codec or "?") + (" (SRTP)" if s.srtp else ""),
@@ -177,7 +172,7 @@ def _figures(call: CallRecord, s: StreamRecord) -> dict[str, str]:
         "expected": str(s.expected), "received": str(s.received), "lost": share(s.lost),
         "  by RTCP": "" if s.rtcp_lost is None else str(s.rtcp_lost), "discarded": share(s.discarded),
         "duplicates": str(s.duplicates), "reordered": str(s.reordered),
-        "loss bursts": ", ".join(bursts) + " (in a row: times)" if bursts else "none",
+        "loss bursts": ", ".join(bursts) or "none",
         "jitter mean": ms(s.jitter_mean_ms), "  by RTCP ": ms(s.rtcp_jitter_ms), "jitter max": ms(s.jitter_max_ms),
         "delta max": ms(s.delta_max_ms), "MOS": "unknown for this codec" if s.mos is None else f"{s.mos:.2f}",
         "  by RTCP XR": "" if s.rtcp_mos is None else f"{s.rtcp_mos:.1f}",

@@ -1,6 +1,6 @@
 """What the numbers and names of a record mean, in words for whoever has to act on them."""
 
-from voipfleet.calls.record import CallRecord
+from voipfleet.calls.record import CallRecord, StreamRecord
 
 PHRASES = {
     100: "Trying",
@@ -129,7 +129,7 @@ def findings(call: CallRecord) -> list[str]:
             found.append(f"{who} was {'bad' if stream.mos < 2.6 else 'poor'} (MOS {stream.mos:.2f})")
         if stream.expected and stream.lost * 100 >= stream.expected:
             found.append(f"{who}: {stream.lost} of {stream.expected} packets lost "
-                         f"({100 * stream.lost / stream.expected:.1f} %){_bursts(stream.loss_bursts)}")  # fmt: skip
+                         f"({100 * stream.lost / stream.expected:.1f} %){_bursts(stream)}")  # fmt: skip
         if stream.received and stream.discarded * 100 >= stream.received:
             found.append(f"{who}: {stream.discarded} packets came too late to be played; look at jitter")
         if stream.duplicates:
@@ -150,7 +150,7 @@ def notes(call: CallRecord) -> list[str]:
     """What else happened."""
     said = []
     if call.legs > 1:
-        said.append(f"{call.legs} ends responded (forked)")
+        said.append(f"responses came from {call.legs} ends: it was forked, or a proxy spoke for itself")
     if call.holds:
         said.append("put on hold once" if call.holds == 1 else f"put on hold {call.holds} times")
     if call.t38:
@@ -166,8 +166,8 @@ def notes(call: CallRecord) -> list[str]:
     return said
 
 
-def _bursts(bursts: list[int]) -> str:
-    longest = max((n for n, count in enumerate(bursts, 1) if count), default=0)
-    if longest < 2:
-        return ""
-    return ", up to 10 or more in a row" if longest > 9 else f", up to {longest} in a row"
+def _bursts(stream: StreamRecord) -> str:
+    longest = max((n for n, count in enumerate(stream.loss_bursts, 1) if count), default=0)
+    row = "" if longest < 2 else f", up to {longest}{' or more' if longest > 9 else ''} in a row"
+    pause = f"; nothing came for {stream.delta_max_ms / 1000:.1f} s" if stream.delta_max_ms >= 1000 else ""
+    return row + pause

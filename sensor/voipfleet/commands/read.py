@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import itertools
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -21,6 +20,7 @@ from voipfleet.progress import Reading
 from voipfleet.show import harmless, print_calls
 from voipfleet.show_call import print_call, related
 from voipfleet.show_registrations import print_registrations
+from voipfleet.sipports import Elsewhere
 
 INTERRUPTED = 130
 LISTED = 20  # calls, where one was to be named and several fit
@@ -61,7 +61,8 @@ def run(args: argparse.Namespace) -> int:
     if args.call is not None:  # of a number in the table the Call-ID is only known at the end
         log = ladder.Log("" if args.call.isdigit() else args.call)
     analyser = Analyser(AnalyserSettings(sipport=args.sipport, dtmf2db=True), on_message=log)
-    records, faults, stopped = _analyse(analyser, args.files)
+    elsewhere = Elsewhere()
+    records, faults, stopped = _analyse(analyser, args.files, elsewhere)
     calls = _newest(records, "REGISTER" if args.registrations else "INVITE")
     numbered = {call.uuid: number for number, call in enumerate(calls, 1)}
     found = list(filter(wanted, calls))
@@ -78,12 +79,16 @@ def run(args: argparse.Namespace) -> int:
     some = f"{len(found)} of " if wanted and log is None else ""
     kind = "registration" if args.registrations else "call"
     print(f"{summary(analyser.counters)}; {some}{len(calls)} {kind}{'s' * (len(calls) != 1)}", file=sys.stderr)
+    if not analyser.counters["sip"] and (ports := elsewhere.ports()):
+        some = ",".join(map(str, ports))
+        print(f"--sipport: there is SIP, but not on its ports; give --sipport {some}", file=sys.stderr)
     for fault in faults:
         print(fault, file=sys.stderr)
     return INTERRUPTED if stopped else FAILURE if faults else code
 
 
-def _analyse(analyser: Analyser, files: list[str]) -> tuple[list[CallRecord], list[VoipfleetError], bool]:
+def _analyse(analyser: Analyser, files: list[str],
+             elsewhere: Elsewhere) -> tuple[list[CallRecord], list[VoipfleetError], bool]:  # fmt: skip
     """(records, what was wrong with the files after what could be read of them, whether Ctrl-C ended it)."""
     faults: list[VoipfleetError] = []
     reading, records, stopped = Reading(), [], False
@@ -93,6 +98,8 @@ def _analyse(analyser: Analyser, files: list[str]) -> tuple[list[CallRecord], li
     try:
         for block in reading.watch(merge(sources)):
             records += analyser.feed(block)
+            if not analyser.counters["sip"]:
+                elsewhere.look(block)
     except KeyboardInterrupt:  # `tcpdump -w - | voipfleet read -`: what came so far is the capture
         stopped = True
     return records + analyser.finish("end_of_capture"), faults, stopped
@@ -100,13 +107,13 @@ def _analyse(analyser: Analyser, files: list[str]) -> tuple[list[CallRecord], li
 
 def _sound(blocks: Iterator[Block], faults: list[VoipfleetError]) -> Iterator[Block]:
     """The blocks up to a damage; a file that gives none at all is an error at once."""
+    some = False
     try:
-        first = next(blocks, None)
-        for block in () if first is None else itertools.chain([first], blocks):
-            first = True
+        for block in blocks:
+            some = True
             yield block
     except VoipfleetError as error:
-        if first is not True:
+        if not some:
             raise
         faults.append(error)
 
@@ -144,7 +151,9 @@ def _one(wanted: str, calls: list[CallRecord], log: ladder.Log) -> int:
 
 def summary(count: dict[str, int]) -> str:
     """What was read, and by reason what was of no use."""
-    parts = [f"{count['packets']} packets"]
+    kinds = [f"{count[name]} {title}" for name, title in
+             (("sip", "SIP"), ("rtp", "RTP"), ("rtcp", "RTCP"), ("other", "other")) if count[name]]  # fmt: skip
+    parts = [f"{count['packets']} packets" + (f" ({', '.join(kinds)})" if kinds else "")]
     for title, prefix in (("ignored", "ignored_"), ("SIP errors", "sip_error_"), ("RTCP errors", "rtcp_error_"),
                           ("fragment errors", "fragment_error_")):  # fmt: skip
         reasons = [f"{number} {name.removeprefix(prefix)}" for name, number in
