@@ -4,6 +4,7 @@ Started by the courier as `python -m voipfleet.engine FD CONFIG`; FD is its end 
 SIGTERM or when the courier has gone.
 """
 
+import gc
 import logging
 import os
 import select
@@ -128,10 +129,11 @@ class Engine:
 def _prepare(config_path: str, sender: pipe.PipeSender, sock: socket.socket) -> Engine:
     # Capabilities belong to a thread: NumPy's BLAS must not start threads that would keep them.
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
-    from voipfleet.calls.analyser import Analyser, AnalyserSettings
+    from voipfleet.calls.analyser import GARBAGE, Analyser, AnalyserSettings
     from voipfleet.capture.afpacket import open_ring
     from voipfleet.config import load
 
+    gc.set_threshold(GARBAGE)
     config = load(config_path)
     rings = [
         open_ring(name, ring_mb=config.ringbuffer, snaplen=config.snaplen, promisc=config.promisc, bpf=config.filter)

@@ -1,13 +1,14 @@
 """`voipfleet read FILE...`: the calls in capture files, without root and without a daemon."""
 
 import argparse
+import gc
 import contextlib
 import os
 import sys
 from collections.abc import Iterable, Iterator
 
 from voipfleet import filters, ladder
-from voipfleet.calls.analyser import Analyser, AnalyserSettings
+from voipfleet.calls.analyser import GARBAGE, Analyser, AnalyserSettings
 from voipfleet.calls.record import CallRecord
 from voipfleet.capture.block import Block
 from voipfleet.capture.merge import merge
@@ -52,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    gc.set_threshold(GARBAGE)
     wanted = filters.from_arguments(args)
     if args.files.count("-") > 1:
         raise UsageError("-: standard input can be read once; name it once")
