@@ -1,8 +1,8 @@
 """`voipfleet read FILE...`: the calls in capture files, without root and without a daemon."""
 
 import argparse
-import gc
 import contextlib
+import gc
 import os
 import sys
 from collections.abc import Iterable, Iterator
