@@ -7,27 +7,12 @@ from typing import TextIO
 from voipfleet.calls.record import CallRecord, StreamRecord, rfc3339
 from voipfleet.show import harmless
 
-CALL = (
-    "uuid",
-    "call_id",
-    "sensor",
-    "site",
-    "caller",
-    "caller_name",
-    "caller_domain",
-    "callee",
-    "callee_name",
-    "callee_domain",
-)
+CALL = tuple(name for name in CallRecord.__struct_fields__ if name != "streams")
 TIMES = ("setup_time", "ring_time", "answer_time", "end_time")
-MORE = ("duration", "connect_duration", "pdd", "final_response", "reason", "hung_up_by", "end_reason",
-        "retransmissions", "user_agent_caller", "user_agent_callee", "src", "dst", "transport", "one_way", "partial",
-        "partial_reasons", "seen", "drops", "legs", "holds", "t38", "referred_to", "replaces", "dtmf", "dtmf_callee",
-        "clock_offset_ms", "views")  # fmt: skip
 SIDES = ("caller", "callee")
 SUMS = ("expected", "received", "lost", "discarded", "duplicates", "reordered")
 WORST = {"jitter_mean_ms": max, "jitter_max_ms": max, "delta_max_ms": max, "mos": min, "r_factor": min}
-HEADINGS = [*CALL, *TIMES, *MORE, "streams", *(f"{side}_{name}" for side in SIDES for name in ("codec", *SUMS, *WORST))]
+HEADINGS = [*CALL, "streams", *(f"{side}_{name}" for side in SIDES for name in ("codec", *SUMS, *WORST))]
 _ACTIVE = "=+-@\t\r"  # with these a cell may be a formula (CWE-1236)
 
 
@@ -41,9 +26,8 @@ def write_csv(calls: Iterable[CallRecord], file: TextIO) -> None:
 
 def _row(call: CallRecord) -> list:
     sides = [[stream for stream in call.streams if stream.direction == side] for side in SIDES]
-    return [*(getattr(call, name) for name in CALL), *(rfc3339(getattr(call, name)) for name in TIMES),
-            *(getattr(call, name) for name in MORE), len(call.streams),
-            *(value for side in sides for value in _side(side))]  # fmt: skip
+    about = (rfc3339(getattr(call, name)) if name in TIMES else getattr(call, name) for name in CALL)
+    return [*about, len(call.streams), *(value for side in sides for value in _side(side))]
 
 
 def _side(streams: list[StreamRecord]) -> list:

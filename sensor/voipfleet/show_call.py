@@ -142,9 +142,10 @@ def _streams(call: CallRecord, width: int) -> list[str]:
     beside = max((width - 2 - NAME) // COLUMN, 1)
     column = (width - 2 - NAME) // beside
     out = []
-    for at in range(0, len(call.streams), beside):
-        group = call.streams[at : at + beside]
-        shown = [_figures(call, stream) for stream in group]
+    streams = sorted(call.streams, key=lambda stream: (stream.first, stream.direction != "caller"))
+    for at in range(0, len(streams), beside):
+        group = streams[at : at + beside]
+        shown = [{name: harmless(value) for name, value in _figures(call, stream).items()} for stream in group]
         heads = [f"{stream.direction or 'unknown side'}'s" if stream.direction else "either side's" for stream in group]
         out += ["", " " * (2 + NAME) + "".join(f"{head:<{column}}" for head in heads)][at == 0 :]
         for name in FIGURES:

@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--call", metavar="ID",
         help="one call in full with its messages: its Call-ID, the beginning of it, or its number (#) in the table",
     )  # fmt: skip
-    what.add_argument("--registrations", action="store_true", help="registrations instead of calls")
+    parser.add_argument("--registrations", action="store_true", help="registrations instead of calls")
     text = "ports that carry SIP, as in 5060,5070-5080 (%(default)s)"
     parser.add_argument("--sipport", type=_ports, default=BY_KEY["sipport"].default, help=text)
     filters.add_arguments(parser)
@@ -55,6 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     gc.set_threshold(GARBAGE)
     wanted = filters.from_arguments(args)
+    if args.registrations and args.call is not None:
+        raise UsageError("--call: it shows a call, and --registrations none; leave one of them out")
     if args.files.count("-") > 1:
         raise UsageError("-: standard input can be read once; name it once")
     if hasattr(sys.stdout, "reconfigure"):
@@ -70,11 +72,11 @@ def run(args: argparse.Namespace) -> int:
     found = list(filter(wanted, calls))
     code = OK
     if log is not None:
-        code = _one(args.call, calls, log)
-    elif args.registrations:
-        print_registrations(found)
+        code = _one(args.call, calls, found, log)
     elif args.csv:
         write_csv(found, sys.stdout)
+    elif args.registrations:
+        print_registrations(found, json=args.json)
     else:
         print_calls(found, json=args.json, numbers=[numbered[call.uuid] for call in found])
     sys.stdout.flush()
@@ -82,8 +84,8 @@ def run(args: argparse.Namespace) -> int:
     kind = "registration" if args.registrations else "call"
     print(f"{summary(analyser.counters)}; {some}{len(calls)} {kind}{'s' * (len(calls) != 1)}", file=sys.stderr)
     if not analyser.counters["sip"] and (ports := elsewhere.ports()):
-        some = ",".join(map(str, ports))
-        print(f"--sipport: there is SIP, but not on its ports; give --sipport {some}", file=sys.stderr)
+        there = ",".join(map(str, ports))
+        print(f"--sipport: there is SIP, but not on its ports; give --sipport {there}", file=sys.stderr)
     for fault in faults:
         print(fault, file=sys.stderr)
     return INTERRUPTED if stopped else FAILURE if faults else code
@@ -126,16 +128,17 @@ def _newest(records: Iterable[CallRecord], method: str) -> list[CallRecord]:
     return sorted(last.values(), key=lambda call: (call.setup_time, call.call_id))
 
 
-def _one(wanted: str, calls: list[CallRecord], log: ladder.Log) -> int:
-    """Shows one call; where several are meant, lists them and asks back."""
-    found = filters.find(calls, wanted) if wanted else calls
-    if wanted.isdigit() and not any(call.call_id == wanted for call in found) and 0 < int(wanted) <= len(calls):
-        found = [calls[int(wanted) - 1]]
-    if not found:
-        print(f"--call {harmless(wanted)}: no such call; run it without --call, and give a number (#) of the table",
-              file=sys.stderr)  # fmt: skip
-        return FAILURE
+def _one(wanted: str, calls: list[CallRecord], among: list[CallRecord], log: ladder.Log) -> int:
+    """Shows the one of `among` that is meant; where several are, lists them and asks back."""
     numbers = {call.uuid: number for number, call in enumerate(calls, 1)}
+    found = filters.find(among, wanted) if wanted else among
+    if wanted.isdigit() and not any(call.call_id == wanted for call in found):
+        found = [call for call in among if numbers[call.uuid] == int(wanted)] or found
+    if not found:
+        filtered = " with these filters" if among != calls else ""
+        print(f"--call {harmless(wanted)}: no such call{filtered}; run it without --call, and give a number (#) of the"
+              " table", file=sys.stderr)  # fmt: skip
+        return FAILURE
     if len(found) > 1:
         for call in found[:LISTED]:
             print(f"{numbers[call.uuid]:>6}  {call.caller or '-'} -> {call.callee or '-'}  {harmless(call.call_id)}")
