@@ -199,13 +199,17 @@ def from_arguments(args: argparse.Namespace) -> Filter:
     return Filter(**{field.name: getattr(args, field.name) for field in fields(Filter)})
 
 
-def find(calls: Iterable[CallRecord], wanted: str) -> list[CallRecord]:
-    """The calls with this Call-ID or uuid; where there are none, those of which it is the beginning."""
+def find(calls: Iterable[CallRecord], wanted: str, *, uuids: bool = True) -> list[CallRecord]:
+    """The calls with this Call-ID or uuid; where there are none, those of which it is the beginning (uuid: 8 digits).
+
+    Without `uuids` those do not count: of a capture they are new at every run.
+    """
     calls = list(calls)
-    short = wanted.replace("-", "").lower()
+    short = wanted.replace("-", "").lower() if uuids else ""
     if exact := [call for call in calls if wanted == call.call_id or short == call.uuid.hex()]:
         return exact
-    return [call for call in calls if call.call_id.startswith(wanted) or (short and call.uuid.hex().startswith(short))]
+    return [call for call in calls
+            if call.call_id.startswith(wanted) or (len(short) >= 8 and call.uuid.hex().startswith(short))]  # fmt: skip
 
 
 def _checked(convert: Callable[[str], Any]) -> Callable[[str], Any]:

@@ -129,3 +129,4 @@ def test_one_call_by_its_names():
     assert filters.find(calls, "00010203") == [CALL] and filters.find(calls, str("00" * 16)) == [other]
     assert filters.find(calls, "00010203-0405-0607-0809-0A0B0C0D0E0F") == [CALL]
     assert filters.find(calls, "nothing") == [] and filters.find(calls, "-") == []
+    assert filters.find(calls, "0001020") == [] == filters.find(calls, "00010203", uuids=False)

@@ -131,7 +131,7 @@ def _newest(records: Iterable[CallRecord], method: str) -> list[CallRecord]:
 def _one(wanted: str, calls: list[CallRecord], among: list[CallRecord], log: ladder.Log) -> int:
     """Shows the one of `among` that is meant; where several are, lists them and asks back."""
     numbers = {call.uuid: number for number, call in enumerate(calls, 1)}
-    found = filters.find(among, wanted) if wanted else among
+    found = filters.find(among, wanted, uuids=False) if wanted else among
     if wanted.isdigit() and not any(call.call_id == wanted for call in found):
         found = [call for call in among if numbers[call.uuid] == int(wanted)] or found
     if not found:
