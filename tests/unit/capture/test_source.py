@@ -1,5 +1,6 @@
 """Compressed captures: as if they were not, whole, in members, cut short, damaged; and in bounded memory."""
 
+import contextlib
 import gzip
 import io
 import os
@@ -126,3 +127,16 @@ def test_nothing_is_read_twice(tmp_path):
     assert opened.exactly(4) + opened.exactly(0) + opened.exactly(200) == bytes(range(100))
     assert opened.into(memoryview(bytearray(5))) == 0 and not opened.fault and source.GZIP
     opened.close()
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_changed_bytes_are_a_sentence_at_worst(tmp_path_factory, data):
+    packed = bytearray(gzip.compress(pcap(40), 1, mtime=0) * data.draw(st.integers(1, 2)))
+    for _ in range(data.draw(st.integers(0, 4))):
+        packed[data.draw(st.integers(0, len(packed) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.mktemp("x") / "a"
+    path.write_bytes(packed)
+    with contextlib.suppress(VoipfleetError):
+        for block in read_blocks(str(path), 64):
+            assert (block.offset + block.caplen <= len(block.data)).all()
