@@ -137,19 +137,34 @@ class Service:
     async def _open_link(self) -> None:
         from voipfleet.link import keys
         from voipfleet.secrets import fleet_password
-        from voipfleet.uplink import Uplink
 
         config = self.config
         identity = keys.load(Path(config.key_file))
         password = fleet_password(config)
         psk = await asyncio.to_thread(keys.psk_from_password, password, config.fleet_id)
         if config.server_destination:
-            self.uplink = Uplink(config, identity, psk, self.spool, self._status)
+            self.uplink = self._records_uplink(identity, psk)
             return
         from voipfleet.listener import Listener
 
         self.listener = Listener(config, identity, psk, self.stored, self.sensors)
         await self.listener.start()
+
+    def _records_uplink(self, identity, psk: bytes):
+        from voipfleet.link import client, types
+        from voipfleet.records.delivery import deliver
+        from voipfleet.uplink import LinkTarget, Uplink
+
+        def hello() -> client.Hello:
+            state = self.spool.state
+            return client.Hello(sensor_uuid=self.spool.sensor_uuid, name=self.name, spool_epoch=state.epoch,
+                                next_seq=state.next_seq)  # fmt: skip
+
+        async def serve(session, welcome) -> None:
+            await deliver(self.spool, LinkTarget(session, welcome), self._status)
+
+        return Uplink(self.config, identity, psk, role=types.ROLE_RECORDS, hosts=self.config.server_destination,
+                      port=self.config.server_destination_port, hello=hello, serve=serve)  # fmt: skip
 
     async def _start_engine(self) -> None:
         from voipfleet.engine_process import EngineProcess

@@ -1,32 +1,34 @@
-"""Keeps the connection to the central: connects, delivers, and when it breaks tries again for ever."""
+"""Keeps the connection to a receiver: connects, hands the session over, and when it breaks tries again for ever."""
 
 import asyncio
 import logging
-import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
 
 from voipfleet.errors import VoipfleetError
 from voipfleet.link import client, keys, types
-from voipfleet.records.delivery import deliver
+from voipfleet.link.session import Session
 from voipfleet.records.messages import Ack, Batch, Status, Welcome
-from voipfleet.records.spool import Spool
 
 log = logging.getLogger("voipfleet.uplink")
 CONNECT_SECONDS = 10.0
 
 _decode_ack = msgspec.msgpack.Decoder(Ack).decode
+_decode_welcome = msgspec.msgpack.Decoder(Welcome).decode
+
+
+class Malformed(VoipfleetError):
+    """The receiver sent something that is no message."""
 
 
 class LinkTarget:
     """A central behind an open session (voipfleet.records.delivery.Target)."""
 
-    def __init__(self, session, welcome: bytes):
-        self._session = session
-        self.welcome = msgspec.msgpack.decode(welcome, type=Welcome)
+    def __init__(self, session: Session, welcome: Welcome):
+        self._session, self.welcome = session, welcome
 
     async def send_batch(self, batch: Batch) -> None:
         await self._session.send(types.BATCH, msgspec.msgpack.encode(batch))
@@ -37,26 +39,41 @@ class LinkTarget:
     async def recv_ack(self) -> Ack:
         async for kind, body in self._session:
             if kind == types.ACK:
-                return _decode_ack(body)
+                return decoded(_decode_ack, body, "acknowledgement")
         raise ConnectionError("the central closed the connection")
 
 
-class Uplink:
-    """`state` and `peer` are for people: what the connection is doing, and with whom."""
+def decoded(decode: Callable, body: bytes, what: str):
+    """The message; Malformed where there is none."""
+    try:
+        return decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:  # the latter for text that is none
+        raise Malformed(f"sent a malformed {what} ({error}); another release may run there") from None
 
-    def __init__(self, config, identity, psk: bytes, spool: Spool, status: Callable[[], Status]):
-        self._config, self._identity, self._psk = config, identity, psk
-        self._spool, self._status = spool, status
-        self._session = None
+
+class Uplink:
+    """`serve(session, welcome)` runs while there is a connection.
+
+    `state` and `peer` are for people: what the connection is doing, and with whom; `name` and `meanwhile` are words for
+    the log.
+    """
+
+    def __init__(self, config, identity: keys.Identity, psk: bytes, *, role: int, hosts: tuple[str, ...], port: int,
+                 hello: Callable[[], client.Hello], serve: Callable[[Session, Welcome], Awaitable[None]],
+                 name: str = "central", meanwhile: str = "records wait in the outbox"):  # fmt: skip
+        self._config, self._identity, self._psk, self._role = config, identity, psk, role
+        self._hosts, self._port, self._hello, self._serve = hosts, port, hello, serve
+        self._name, self._meanwhile = name, meanwhile
+        self._session: Session | None = None
         self.state, self.peer, self.why, self.since = "connecting", "", "", time.time()
         self.connections = 0
 
     async def run(self) -> None:
         delays = client.backoff()
         while True:
-            for host in self._config.server_destination:
+            for host in self._hosts:
                 try:
-                    await self._connect_and_deliver(host)
+                    await self._connect_and_serve(host)
                     delays = client.backoff()
                 except* (VoipfleetError, OSError, EOFError) as group:
                     if self.state == "connected":
@@ -64,25 +81,20 @@ class Uplink:
                     self._down(host, _first(group))
             await asyncio.sleep(next(delays))
 
-    async def _connect_and_deliver(self, host: str) -> None:
+    async def _connect_and_serve(self, host: str) -> None:
         config = self._config
-        state = self._spool.state
-        hello = client.Hello(
-            sensor_uuid=self._spool.sensor_uuid, name=config.name_sensor or socket.gethostname(),
-            spool_epoch=state.epoch, next_seq=state.next_seq,
-        )  # fmt: skip
-        session, welcome = await client.connect(
-            host, config.server_destination_port, identity=self._identity, psk=self._psk, role=types.ROLE_RECORDS,
-            pins=keys.parse_pins(config.server_key), tofu_path=Path(config.spooldir) / "known_server", hello=hello,
-            timeout=CONNECT_SECONDS,
+        session, body = await client.connect(
+            host, self._port, identity=self._identity, psk=self._psk, role=self._role,
+            pins=keys.parse_pins(config.server_key), tofu_path=Path(config.spooldir) / "known_server",
+            hello=self._hello(), timeout=CONNECT_SECONDS,
         )  # fmt: skip
         self._session = session
-        target = LinkTarget(session, welcome)
-        self.state, self.peer, self.why, self.since = "connected", target.welcome.central_name, "", time.time()
-        self.connections += 1
-        log.info("connected to %s (%s)", target.welcome.central_name, host)
         try:
-            await deliver(self._spool, target, self._status)
+            welcome = decoded(_decode_welcome, body, "welcome")
+            self.state, self.peer, self.why, self.since = "connected", welcome.central_name, "", time.time()
+            self.connections += 1
+            log.info("connected to %s (%s)", welcome.central_name, host)
+            await self._serve(session, welcome)
         finally:
             self._session = None
             await session.close("end of delivery")
@@ -90,7 +102,7 @@ class Uplink:
     def _down(self, host: str, error: BaseException) -> None:
         why = str(error) or type(error).__name__
         if self.state == "connected" or why != self.why:
-            log.warning("central %s: %s; records wait in the outbox, trying again", host, why)
+            log.warning("%s %s: %s; %s, trying again", self._name, host, why, self._meanwhile)
         if self.state == "connected":
             self.since = time.time()
         self.state, self.why = "disconnected", why

@@ -1,0 +1,28 @@
+"""What a faulty receiver sends ends its connection with a sentence, not the daemon."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from voipfleet import uplink
+from voipfleet.errors import VoipfleetError
+from voipfleet.records.messages import Ack, Welcome
+
+
+def test_what_is_right():
+    welcome = Welcome(b"s", b"c", "hq", b"e" * 16, 7, b"u")
+    assert uplink.decoded(uplink._decode_welcome, msgspec.msgpack.encode(welcome), "welcome") == welcome
+
+
+@given(st.one_of(st.binary(max_size=80), st.just(b"\x96\xc4\x01s\xc4\x01c\xa2\xff\xfe\xc4\x00\x00\xc4\x00")))
+def test_what_is_no_message(body):
+    for decode, kind in ((uplink._decode_welcome, Welcome), (uplink._decode_ack, Ack)):
+        try:
+            assert isinstance(uplink.decoded(decode, body, "welcome"), kind)
+        except VoipfleetError as error:
+            assert str(error).startswith("sent a malformed welcome (")
+
+
+def test_text_that_is_none():
+    with pytest.raises(uplink.Malformed):
+        uplink.decoded(uplink._decode_welcome, b"\x96\xc4\x01s\xc4\x01c\xa2\xff\xfe\xc4\x00\x00\xc4\x00", "welcome")
