@@ -61,16 +61,16 @@ class Log:
                      tuple(message.branches()[:1]), message.body))  # fmt: skip
         step = Step(ts, src, dst, _text(message, transport), _media(message), mark in marks,
                     failed=message.status >= 300)  # fmt: skip
-        if len(marks) < FIRST + LAST:
-            marks.add(mark)
-        if len(first) < FIRST and self._kept < MAX_KEPT:
-            first.append(step)
-            self._kept += 1
-            return
-        last = self._last.setdefault(key, deque(maxlen=LAST))
-        if len(last) == LAST:
+        last = self._last.get(key) if len(first) < FIRST else self._last.setdefault(key, deque(maxlen=LAST))
+        full = last is not None and len(last) == LAST  # then an older one leaves
+        if full or self._kept >= MAX_KEPT:
             self.left_out[key] = self.left_out.get(key, 0) + 1
-        last.append(step)
+        if not full:
+            if self._kept >= MAX_KEPT:
+                return
+            self._kept += 1
+            marks.add(mark)
+        (first if last is None else last).append(step)
 
     def of(self, call: CallRecord, until: int | None = None) -> list[Step]:
         """The messages of `call`, those before `until` (ns): a Call-ID may be used again."""

@@ -125,3 +125,13 @@ def test_the_first_and_the_last_messages_are_kept():
     times = [step.ts for step in log.of(CALL)]
     assert times == [*range(1, FIRST + 1), *range(many - LAST + 1, many + 1)]
     assert log.left_out == {"c@x": many - FIRST - LAST}
+
+
+def test_what_all_calls_together_may_keep_is_bounded(monkeypatch):
+    monkeypatch.setattr("voipfleet.ladder.MAX_KEPT", 1000)
+    monkeypatch.setattr("voipfleet.ladder.MAX_CALLS", 300)
+    log = Log()
+    for n in range(20_000):
+        log(message(INVITE, f"{n} INVITE", call=f"{n % 400}@x"), n + 1, A, B, "udp")
+    kept = sum(len(log.of(CallRecord(uuid=bytes(16), call_id=f"{n}@x", setup_time=0))) for n in range(400))
+    assert kept == 1000 and sum(log.left_out.values()) == 300 * 50 - 1000 and len(log._marks) == 300
