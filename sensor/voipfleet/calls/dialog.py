@@ -136,7 +136,8 @@ class Dialog:
 
     def _response(self, message: sip.Message, ts: int) -> None:
         status = message.status
-        if status > 100 and message.method == "INVITE" and len(self.branches) < MAX_LEGS:
+        challenge = status in (401, 407)  # of a proxy, mostly
+        if status > 100 and message.method == "INVITE" and not challenge and len(self.branches) < MAX_LEGS:
             self.branches.add(message.to_tag)
         if message.method in ("INVITE", "UPDATE") and 200 <= status < 300:
             timer = _SECONDS.match(message.headers.get(b"session-expires", b""))

@@ -38,7 +38,7 @@ def test_a_password_is_asked_for(challenge, tag):
     play.sip(5, B, A, "BYE", "7 BYE", to=tag, sender="b")
     play.sip(5.1, A, B, "200 OK", "7 BYE", to=tag, sender="b")
     call = play.the_call()
-    assert (call.final_response, call.hung_up_by, call.setup_time) == (200, "callee", at(0))
+    assert (call.final_response, call.hung_up_by, call.setup_time, call.legs) == (200, "callee", at(0), 1)
 
 
 def test_a_wrong_password_is_a_rejected_call():

@@ -1,0 +1,1 @@
+"""Packets on their way from the host that captured them to the one that analyses them."""

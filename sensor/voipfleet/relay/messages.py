@@ -1,0 +1,49 @@
+"""What travels about packets, in the frames of the link (docs/link.md). Arrays on the wire: the order is the format."""
+
+from typing import Annotated
+
+import msgspec
+
+MAX_PART = 64 << 10  # bytes of a block in one frame: keep-alives and acknowledgements go between
+MAX_PARTS = 64
+MAX_HOPS = 8
+
+Uuid = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+Number = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
+
+
+class Origin(msgspec.Struct, array_like=True, frozen=True):
+    """Who captured the packets, and the instances through which they came (their uuids), the first one first."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    hops: Annotated[list[Uuid], msgspec.Meta(min_length=1, max_length=MAX_HOPS)]
+
+
+class Part(msgspec.Struct, array_like=True, frozen=True):
+    """A part of block `number` of the stream `epoch`; `part` counts from 0, `packets` are those of the whole block."""
+
+    epoch: Uuid
+    number: Number
+    part: Annotated[int, msgspec.Meta(ge=0, lt=MAX_PARTS)]
+    parts: Annotated[int, msgspec.Meta(ge=1, le=MAX_PARTS)]
+    packets: Number
+    origin: Origin
+    body: Annotated[bytes, msgspec.Meta(max_length=MAX_PART)]
+
+
+class Taken(msgspec.Struct, array_like=True, frozen=True):
+    """Every block through `through` of `epoch` is in the receiver's hands."""
+
+    epoch: Uuid
+    through: Number
+
+
+class Lost(msgspec.Struct, array_like=True, frozen=True):
+    """Blocks `first`..`last` that the source had to drop: so many packets, so many bytes."""
+
+    epoch: Uuid
+    first: Number
+    last: Number
+    packets: Number
+    size: Number
+    reason: str
