@@ -129,7 +129,8 @@ class Engine:
 def _prepare(config_path: str, sender: pipe.PipeSender, sock: socket.socket) -> Engine:
     # Capabilities belong to a thread: NumPy's BLAS must not start threads that would keep them.
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
-    from voipfleet.calls.analyser import GARBAGE, Analyser, AnalyserSettings
+    from voipfleet.calls.analyser import Analyser, AnalyserSettings
+    from voipfleet.calls.settings import GARBAGE
     from voipfleet.capture.afpacket import open_ring
     from voipfleet.config import load
 

@@ -23,7 +23,6 @@ LINGER = SECOND // 2  # late RTP after the end of a call
 RETRY = 60 * SECOND  # a caller who is asked for a password may have to ask a person for it
 PATIENCE = 2 * SECOND  # how often all open calls are looked at: their timeouts are minutes
 GRID = SECOND // 10  # records leave at these times, so that the cut into blocks changes nothing
-GARBAGE = 100_000  # for gc.set_threshold: calls make many objects and no cycles, so looking for these is mostly in vain
 MAX_LATE, MAX_RECENT = 2_000, 4_096
 COUNTERS = ("packets", "ignored", "held", "made", "sip", "sip_errors", "rtp", "rtcp", "other", "drops", "calls",
             "calls_evicted", "streams_refused", "streams_evicted", "span_duplicates")  # fmt: skip

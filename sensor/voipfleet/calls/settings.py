@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from voipfleet.calls.dialog import Host
 
+GARBAGE = 100_000  # for gc.set_threshold: calls make many objects and no cycles, so looking for these is mostly in vain
+
 
 @dataclass(frozen=True)
 class AnalyserSettings:

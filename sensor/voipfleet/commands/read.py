@@ -8,8 +8,9 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from voipfleet import filters, ladder
-from voipfleet.calls.analyser import GARBAGE, Analyser, AnalyserSettings
+from voipfleet.calls.analyser import Analyser, AnalyserSettings
 from voipfleet.calls.record import CallRecord
+from voipfleet.calls.settings import GARBAGE
 from voipfleet.capture.block import Block
 from voipfleet.capture.merge import merge
 from voipfleet.capture.pcapfile import read_blocks
