@@ -118,3 +118,20 @@ def test_no_server_is_a_sentence_without_the_password():
         store.prepare()
     assert "127.0.0.1, database voipfleet" in str(error.value)
     assert "topsecret" not in str(error.value)
+
+
+def test_a_database_of_the_first_release_gets_the_column_and_its_calls_are_calls(tmp_path):
+    place = sa.make_url(f"sqlite:///{tmp_path}/calls.db")
+    made = Store(place)
+    made.prepare()
+    made.ingest(PEER, Batch(EPOCH, [row(1, call(call_id="old"))]))
+    with made._engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE calls DROP COLUMN method"))
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0001'"))
+    made.close()
+    made = Store(place)
+    made.prepare()
+    made.ingest(PEER, Batch(EPOCH, [row(2, call(call_id="phone", method="REGISTER"))]))
+    assert [found.call_id for found in made.calls()] == ["old"]
+    assert [found.call_id for found in made.calls(method="REGISTER")] == ["phone"]
+    made.close()
