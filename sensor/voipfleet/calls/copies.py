@@ -25,15 +25,14 @@ class Copies:
         self._ts[row], self._seq[row], self._top[row] = 0, -1, -1
         self._more.pop(row, None)
 
-    def find(self, packets: Packets, index: np.ndarray, rows: np.ndarray, seq: np.ndarray, ts: np.ndarray):
+    def find(self, packets: Packets, index: np.ndarray, rows: np.ndarray, seq: np.ndarray, ts: np.ndarray, starts):
         """Which packets (bool; None: none) are copies. Stream by stream, those of one in capture order; `index` says
-        where they are among `packets`."""
+        where they are among `packets`, `starts` where the streams begin."""
         if self.window < 0:
             return None
         kept = np.arange(len(rows))
         columns = index, rows, seq, ts
         for _ in range(ROUNDS):  # a packet behind a copy seems to follow it, until that is taken away
-            starts = np.nonzero(np.r_[True, columns[1][1:] != columns[1][:-1]])[0]
             copies = self._round(packets, *columns, starts)
             if not len(copies):
                 break
@@ -41,8 +40,8 @@ class Copies:
             columns = tuple(column[kept] for column in (index, rows, seq, ts))
             if not len(kept):
                 break
-        if len(kept):
             starts = np.nonzero(np.r_[True, columns[1][1:] != columns[1][:-1]])[0]
+        if len(kept):
             self._remember(packets, *columns, starts)
         if len(kept) == len(rows):
             return None

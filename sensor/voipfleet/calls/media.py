@@ -115,14 +115,19 @@ class Media:
         rows, seq, ts = rows[order], r.seq[order], packets.ts[r.index][order]
         if not len(rows):
             return
-        copies = self._copies.find(packets, r.index[order], rows, seq, ts)
+        starts = np.nonzero(np.r_[True, rows[1:] != rows[:-1]])[0]
+        copies = self._copies.find(packets, r.index[order], rows, seq, ts, starts)
         if copies is not None:
             self._count("span_duplicates", int(np.count_nonzero(copies)))
             rows, seq, ts, order = (column[~copies] for column in (rows, seq, ts, order))
-        self._last[rows] = np.maximum(ts, self._last[rows])
+            if not len(rows):
+                return
+            starts = np.nonzero(np.r_[True, rows[1:] != rows[:-1]])[0]
+        each = rows[starts]
+        self._last[each] = np.maximum(np.maximum.reduceat(ts, starts), self._last[each])
         pt = r.pt[order]
         rate = self._rates(rows, pt)
-        self.table.feed_sorted(rows, ts, seq, r.stamp[order], pt, rate)
+        self.table.feed_sorted(rows, ts, seq, r.stamp[order], pt, rate, starts)
         self._events(packets, r, rows, order)
 
     def _rates(self, rows: np.ndarray, pt: np.ndarray) -> np.ndarray | None:

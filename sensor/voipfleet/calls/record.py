@@ -6,7 +6,6 @@ RFC 3339 with microseconds in JSON. Addresses are `address:port`, IPv6 in bracke
 """
 
 import datetime
-import json
 
 import msgspec
 
@@ -136,4 +135,4 @@ def to_json(call: CallRecord) -> str:
         fields = msgspec.structs.asdict(stream)
         fields.update(first=rfc3339(stream.first), last=rfc3339(stream.last), ssrc=f"0x{stream.ssrc:08x}")
         row["streams"].append(fields)
-    return json.dumps(row, ensure_ascii=False)
+    return msgspec.json.encode(row).decode()

@@ -78,11 +78,15 @@ class StreamTable:
         order = self.order(rows)
         self.feed_sorted(rows[order], *(column[order] for column in columns))
 
-    def feed_sorted(self, rows, ts, seq, stamp, pt, rate=None) -> None:
-        """The same, stream by stream. `rate`: as stream_scalar.step() takes it, SAME for all where it is not given."""
+    def feed_sorted(self, rows, ts, seq, stamp, pt, rate=None, starts=None) -> None:
+        """The same, stream by stream. `rate`: as stream_scalar.step() takes it, SAME for all where it is not given.
+
+        `starts`: where the streams begin, if that is known.
+        """
         if not len(rows):
             return
-        starts = np.nonzero(np.r_[True, rows[1:] != rows[:-1]])[0]
+        if starts is None:
+            starts = np.nonzero(np.r_[True, rows[1:] != rows[:-1]])[0]
         counts = np.diff(np.r_[starts, len(rows)])
         fresh = self.columns["started"][rows[starts]] == 0
         if fresh.any():
