@@ -2,7 +2,9 @@
 
 import json
 import os
+import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,23 @@ def test_sip_and_rtp_in_two_files_in_either_order(capture, tmp_path):
 def test_the_size_of_blocks_over_the_edge_cases(size):
     for path in sorted(Path(CORPUS, "edge").glob("*.pcap")):
         assert records(path, size) == records(path, 4 << 20), path.name
+
+
+def test_from_standard_input_in_pieces_of_any_size(capture):
+    """As a pipe delivers them: the records are those of the file."""
+    path, _ = capture
+    command = [sys.executable, "-m", "voipfleet", "read", "--json", "-"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        said: list[bytes] = []
+        reading = threading.Thread(target=lambda: said.append(process.stdout.read()))
+        reading.start()
+        raw, at, size = path.read_bytes(), 0, 1
+        while at < len(raw):
+            process.stdin.write(raw[at : at + size])
+            process.stdin.flush()
+            at, size = at + size, size * 3 % 70_001 + 1
+        process.stdin.close()
+        reading.join()
+    found = [json.loads(line) for line in said[0].splitlines()]
+    assert len(found) == 40
+    assert [{**call, "uuid": None} for call in found] == [{**call, "uuid": None} for call in records(path, 4 << 20)]
