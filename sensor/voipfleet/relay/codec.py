@@ -1,12 +1,11 @@
-"""A Block as bytes and back: packets back to back, columns beside them, compressed where that helps. No I/O.
+"""A block of packets as it travels: the packets back to back, their columns, compressed where that pays.
 
-    u8 format | u8 method | u16 link type | u32 packets | u32 bytes of columns and packets | these, perhaps compressed
-
-Columns: ts int64 ns; captured length, wire length uint32; with FORMAT_TAGGED the 802.1Q tag int32. All little endian.
+A packed block is `HEAD | rest`. `rest` is, compressed by the method that HEAD names, the columns and then the packets
+in their order, without what the ring had between them. A column is stored as bytes of equal weight together, times as
+differences: so lz4 finds something in them.
 """
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import lz4.block
@@ -15,102 +14,131 @@ import zstandard
 
 from voipfleet.capture.block import Block
 
-FORMAT_PLAIN, FORMAT_TAGGED = 1, 2
-METHODS = {"none": 0, "lz4": 1, "zstd": 2}
-MAX_RAW = 1 << 20  # bytes of packets in one of them; a single packet may be longer
-MAX_PLAIN = 2 << 20  # bytes that one may have when it is unpacked
-ZSTD_LEVEL = 1
-_HEAD = struct.Struct("<BBHII")
+MAX_RAW = 1 << 20  # bytes of columns and packets in one packed block, unless one packet alone is larger
+METHODS = ("none", "lz4", "zstd")
+HEAD = struct.Struct("!BBHIII")  # method, tagged, linktype, packets, bytes of `rest` uncompressed, kernel drops before
+_MAX_WINDOW = 8 << 20  # bytes of history that a zstd frame may ask for; ours ask for 1 MiB at most
+_COLUMNS, _TAG = 16, 4  # bytes a packet: ts 8, caplen 4, wirelen 4; vlan
 
 
-class CodecError(ValueError):
-    """The bytes are no block."""
+class PackedError(ValueError):
+    """These bytes are no packed block, or one that is larger than allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A block as it travels: its `body`, how many packets are in it, and the bytes that it has unpacked."""
+    """`packets` packets; `body` is what travels, `raw` its length in bytes had nothing been compressed."""
 
-    body: bytes
     packets: int
     raw: int
+    method: str
+    body: bytes
 
 
-def pack(block: Block, method: str = "lz4", ratio: int = 100) -> Iterator[Packed]:
-    """The block in parts of about MAX_RAW bytes of packets.
+def pack(block: Block, *, method: str = "lz4", ratio: int = 100) -> list[Packed]:
+    """The block in pieces of MAX_RAW at most, each compressed by `method` if it shrinks to `ratio` percent or less.
 
-    Compressed only where that leaves at most `ratio` percent (packetbuffer_compress_ratio), and less than before.
+    100 means: if it shrinks at all. Kept of each packet: ts (any int64), caplen, wirelen (below 2**32), vlan (int32, a
+    column only where one packet has a tag), its bytes; of the block the link type and `drops` (in the first piece).
     """
-    ends = np.cumsum(block.caplen)
-    start = 0
+    if not len(block):
+        return [_pack(block, 0, 0, block.drops, method, ratio)] if block.drops else []
+    tagged = block.vlan is not None and bool((block.vlan >= 0).any())
+    ends = np.cumsum(block.caplen + (_COLUMNS + _TAG * tagged))
+    out, start = [], 0
     while start < len(block):
         before = int(ends[start - 1]) if start else 0
-        stop = max(start + 1, int(np.searchsorted(ends, before + MAX_RAW, side="right")))
-        yield _pack(block, slice(start, stop), method, ratio)
+        stop = max(start + 1, int(np.searchsorted(ends, before + MAX_RAW, "right")))
+        out.append(_pack(block, start, stop, 0 if start else block.drops, method, ratio, tagged))
         start = stop
+    return out
 
 
-def _pack(block: Block, part: slice, method: str, ratio: int) -> Packed:
-    caplen = block.caplen[part]
-    tagged = block.vlan is not None and bool((block.vlan[part] >= 0).any())
-    columns = [block.ts[part].astype("<i8"), caplen.astype("<u4"), block.wirelen[part].astype("<u4")]
+def unpack(body: bytes, *, max_bytes: int, source: str = "", sensor: str = "") -> Block:
+    """The Block in a packed one; all its offsets lie within its data. `data` is read-only.
+
+    Raises PackedError for anything that is none. Never more than `max_bytes` (uncompressed) are made of it.
+    """
+    if len(body) < HEAD.size:
+        raise PackedError(f"a packed block of {len(body)} bytes; at least {HEAD.size}")
+    number, tagged, linktype, packets, raw, drops = HEAD.unpack_from(body)
+    if number >= len(METHODS) or tagged > 1:
+        raise PackedError(f"packed by method {number} with columns {tagged}; this release knows {', '.join(METHODS)}")
+    columns = packets * (_COLUMNS + _TAG * tagged)
+    if not columns <= raw <= max_bytes:
+        raise PackedError(f"a packed block of {packets} packets and {raw} bytes; at most {max_bytes}")
+    rest = np.frombuffer(_expand(METHODS[number], memoryview(body)[HEAD.size :], raw), np.uint8)
+    with np.errstate(over="ignore"):
+        ts = np.cumsum(_column(rest, 0, packets, "<u8"), dtype=np.uint64).view(np.int64)
+    caplen = _column(rest, 8 * packets, packets, "<u4").astype(np.int64)
+    ends = np.cumsum(caplen)
+    if (int(ends[-1]) if packets else 0) != raw - columns:
+        raise PackedError(f"{packets} packets do not fill their {raw - columns} bytes")
+    return Block(
+        data=rest[columns:], ts=ts, offset=ends - caplen, caplen=caplen,
+        wirelen=_column(rest, 12 * packets, packets, "<u4").astype(np.int64), linktype=linktype, source=source,
+        vlan=_column(rest, 16 * packets, packets, "<i4").astype(np.int64) if tagged else None,
+        drops=drops, sensor=sensor)  # fmt: skip
+
+
+def _pack(block: Block, start: int, stop: int, drops: int, method: str, ratio: int, tagged: bool = False) -> Packed:
+    """Packets `start`..`stop` - 1 in one piece."""
+    cut = slice(start, stop)
+    offset, caplen = block.offset[cut], block.caplen[cut]
+    ts = block.ts[cut].view(np.uint64)
+    parts = [_spread(np.diff(ts, prepend=ts.dtype.type(0)), "<u8"), _spread(caplen, "<u4"),
+             _spread(block.wirelen[cut], "<u4")]  # fmt: skip
     if tagged:
-        columns.append(block.vlan[part].astype("<i4"))
-    view = memoryview(block.data)
-    packets = [view[at : at + size] for at, size in zip(block.offset[part].tolist(), caplen.tolist(), strict=True)]
-    plain = b"".join([*(column.tobytes() for column in columns), *packets])
-    squeezed = _compress(method, plain)
-    if len(squeezed) >= len(plain) or len(squeezed) * 100 > len(plain) * ratio:
-        method, squeezed = "none", plain
-    head = _HEAD.pack(
-        FORMAT_TAGGED if tagged else FORMAT_PLAIN, METHODS[method], block.linktype, len(caplen), len(plain)
-    )
-    return Packed(head + squeezed, len(caplen), len(plain))
+        parts.append(_spread(block.vlan[cut], "<i4"))
+    raw = b"".join([*parts, *_runs(block.data, offset, offset + caplen)])
+    small = _compress(method, raw)
+    enough = len(small) < len(raw) if ratio >= 100 else len(small) * 100 <= len(raw) * ratio
+    if not enough:
+        method, small = "none", raw
+    head = HEAD.pack(METHODS.index(method), tagged, block.linktype, stop - start, len(raw), min(drops, 0xFFFFFFFF))
+    return Packed(stop - start, HEAD.size + len(raw), method, head + small)
 
 
-def _compress(method: str, plain: bytes) -> bytes:
+def _runs(data: np.ndarray, start: np.ndarray, end: np.ndarray) -> list[memoryview]:
+    """The packets' bytes, as few pieces as possible: packets that follow each other directly are one."""
+    if not len(start):
+        return []
+    breaks = np.flatnonzero(start[1:] != end[:-1])
+    view = memoryview(np.ascontiguousarray(data))
+    starts, ends = [int(start[0]), *start[breaks + 1].tolist()], [*end[breaks].tolist(), int(end[-1])]
+    return [view[a:b] for a, b in zip(starts, ends, strict=True)]
+
+
+def _spread(values: np.ndarray, kind: str) -> bytes:
+    """First the lowest bytes of all values, then the next ones."""
+    return np.ascontiguousarray(values.astype(kind).view(np.uint8).reshape(-1, int(kind[-1])).T).tobytes()
+
+
+def _column(rest: np.ndarray, at: int, count: int, kind: str) -> np.ndarray:
+    width = np.dtype(kind).itemsize
+    return np.ascontiguousarray(rest[at : at + width * count].reshape(width, count).T).view(kind)[:, 0]
+
+
+def _compress(method: str, raw: bytes) -> bytes:
     if method == "lz4":
-        return lz4.block.compress(plain, store_size=False)
-    if method == "zstd":
-        return zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_content_size=False).compress(plain)
-    return plain
+        return lz4.block.compress(raw, store_size=False)
+    return zstandard.ZstdCompressor(level=1).compress(raw) if method == "zstd" else raw
 
 
-def unpack(body: bytes, sensor: str = "", source: str = "") -> Block:
-    """The block; `sensor` captured it. Raises CodecError; takes no more memory than MAX_PLAIN and the block itself."""
-    if len(body) < _HEAD.size:
-        raise CodecError("it is cut short")
-    kind, method, linktype, count, size = _HEAD.unpack_from(body)
-    if kind not in (FORMAT_PLAIN, FORMAT_TAGGED) or method not in METHODS.values():
-        raise CodecError(f"format {kind} with method {method} is not known; another release may have sent it")
-    width = 16 + (4 if kind == FORMAT_TAGGED else 0)
-    if size > MAX_PLAIN or count * width > size:
-        raise CodecError(f"{count} packets in {size} bytes")
-    plain = _expand(method, body[_HEAD.size :], size)
-    if len(plain) != size:
-        raise CodecError(f"it has {len(plain)} bytes and says {size}")
-    octets = np.frombuffer(plain, np.uint8)
-    at, columns = 0, []
-    for form in ("<i8", "<u4", "<u4", "<i4")[: 4 if kind == FORMAT_TAGGED else 3]:
-        column = np.frombuffer(plain, form, count, at)
-        columns.append(column.astype(np.int64))
-        at += column.nbytes
-    caplen = columns[1]
-    if int(caplen.sum()) != size - at:
-        raise CodecError("the lengths of its packets do not add up")
-    return Block(data=octets, ts=columns[0], offset=at + np.cumsum(caplen) - caplen, caplen=caplen, wirelen=columns[2],
-                 linktype=linktype, source=source, vlan=columns[3] if len(columns) > 3 else None,
-                 sensor=sensor)  # fmt: skip
-
-
-def _expand(method: int, squeezed: bytes, size: int) -> bytes:
-    """At most `size` bytes and a few: what a length says is never believed."""
+def _expand(method: str, body: memoryview, size: int) -> bytes | memoryview:
+    """Exactly `size` bytes; what would be more is refused without being made."""
     try:
-        if method == METHODS["lz4"]:
-            return lz4.block.decompress(squeezed, uncompressed_size=size)
-        if method == METHODS["zstd"]:
-            with zstandard.ZstdDecompressor(max_window_size=MAX_PLAIN * 4).stream_reader(squeezed) as reader:
-                return reader.read(size + 1)
-    except (lz4.block.LZ4BlockError, zstandard.ZstdError, MemoryError, ValueError) as error:
-        raise CodecError(f"it does not decompress ({error})") from None
-    return squeezed
+        if method == "lz4":
+            out = lz4.block.decompress(body, uncompressed_size=size)
+        elif method == "zstd":
+            reader = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).stream_reader(body)
+            out = reader.read(size) if size else b""
+            if reader.read(1):
+                raise PackedError(f"a packed block that is longer than the {size} bytes it names")
+        else:
+            out = body
+    except (lz4.block.LZ4BlockError, zstandard.ZstdError, MemoryError) as error:
+        raise PackedError(f"a packed block that does not unpack ({error})") from None
+    if len(out) != size:
+        raise PackedError(f"a packed block of {len(out)} bytes that names {size}")
+    return out

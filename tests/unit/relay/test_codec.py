@@ -1,5 +1,7 @@
-"""Blocks as bytes: back as they were, whatever is done to the bytes on the way."""
+"""Packed blocks: what comes out is what went in, and nothing that arrives does harm."""
 
+import contextlib
+import random
 import tracemalloc
 
 import lz4.block
@@ -10,81 +12,162 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from voipfleet.capture.block import Block
 from voipfleet.relay import codec
+from voipfleet.relay.codec import HEAD, METHODS, PackedError, pack, unpack
 
-PACKET = st.tuples(
-    st.binary(max_size=60), st.integers(0, 40), st.integers(0, 9), st.integers(0, 2**62), st.integers(-1, 4095)
-)
-METHODS = st.sampled_from(["none", "lz4", "zstd"])
+LIMIT = 2 << 20
+INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
 
 
-def block_of(packets, tagged=True, linktype=1):
-    """Packets with gaps between them, as a ring has them."""
-    data, offset = b"", []
-    for packet, gap, *_ in packets:
-        data += b"\xee" * gap
+@st.composite
+def blocks(draw):
+    """Blocks with anything between and before their packets, in any order of times."""
+    rows = draw(st.lists(st.tuples(INT64, st.binary(max_size=40), st.integers(0, (1 << 32) - 1),
+                                   st.integers(-1, 4095), st.integers(0, 3)), max_size=30))  # fmt: skip
+    data, offset = bytearray(), []
+    for _, packet, _, _, gap in rows:
+        data += b"\xaa" * gap
         offset.append(len(data))
         data += packet
-    caplen = np.array([len(p[0]) for p in packets], np.int64)
-    return Block(data=np.frombuffer(data, np.uint8), ts=np.array([p[3] for p in packets], np.int64),
-                 offset=np.array(offset, np.int64), caplen=caplen, linktype=linktype,
-                 wirelen=caplen + np.array([p[2] for p in packets], np.int64),
-                 vlan=np.array([p[4] for p in packets], np.int64) if tagged else None)  # fmt: skip
+    caplen = [len(row[1]) for row in rows]
+    values = [row[0] for row in rows], offset, caplen, [row[2] for row in rows], [row[3] for row in rows]
+    column = [np.array(each, np.int64) for each in values]
+    return Block(np.frombuffer(bytes(data), np.uint8), *column[:4], linktype=draw(st.integers(0, 65535)),
+                 vlan=draw(st.sampled_from([None, column[4]])), drops=draw(st.integers(0, 9)))  # fmt: skip
 
 
-def content(block):
-    vlan = block.vlan if block.vlan is not None else np.full(len(block), -1)
-    return [(block.data[at : at + size].tobytes(), *rest) for at, size, *rest in
-            zip(*(column.tolist() for column in (block.offset, block.caplen, block.wirelen, block.ts, vlan)),
-                strict=True)]  # fmt: skip
+def content(parts):
+    """What must survive: every packet with its columns, the link types, the drops."""
+    rows, drops = [], 0
+    for part in parts:
+        drops += part.drops
+        tags = part.vlan.tolist() if part.vlan is not None else [-1] * len(part)
+        rows += [(ts, part.data[at : at + size].tobytes(), size, wire, tag, part.linktype)
+                 for ts, at, size, wire, tag in zip(part.ts.tolist(), part.offset.tolist(), part.caplen.tolist(),
+                                                    part.wirelen.tolist(), tags, strict=True)]  # fmt: skip
+    return rows, drops
 
 
-@settings(deadline=None)
-@given(st.lists(PACKET, max_size=30), METHODS, st.booleans(), st.integers(1, 100), st.sampled_from([1, 101, 276]))
-def test_there_and_back(packets, method, tagged, ratio, linktype):
-    block = block_of(packets, tagged, linktype)
+def sound(block):
+    assert len(block.ts) == len(block.offset) == len(block.caplen) == len(block.wirelen)
+    assert (block.offset >= 0).all() and (block.caplen >= 0).all()
+    assert (block.offset + block.caplen <= len(block.data)).all() and len(block.data) <= LIMIT
+    assert block.vlan is None or len(block.vlan) == len(block)
+
+
+def speech(count=4000, size=214, gap=90):
+    """Packets of one length in a ring, of which lz4 can make something."""
+    rng = np.random.default_rng(1)
+    data = rng.integers(0, 16, (count, size + gap), dtype=np.uint8)
+    data[:, :40] = 7
+    steps = np.arange(count, dtype=np.int64)
+    length = np.full(count, size, np.int64)
+    return Block(data.reshape(-1), 1_700_000_000_000_000_000 + steps * 50_001, steps * (size + gap), length, length + 4)
+
+
+@settings(max_examples=300, deadline=None)
+@given(blocks(), st.sampled_from(METHODS), st.sampled_from([60, 200, 1 << 20]), st.sampled_from([100, 50]))
+def test_what_went_in_comes_out(block, method, limit, ratio):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(codec, "MAX_RAW", 200)
-        made = list(codec.pack(block, method, ratio))
-    found = [codec.unpack(one.body, "branch1") for one in made]
-    assert [packet for one in found for packet in content(one)] == content(block)
-    assert all(one.sensor == "branch1" and one.linktype == linktype for one in found)
-    assert [one.packets for one in made] == [len(one) for one in found]
-    assert all(int(one.caplen.sum()) <= 200 or len(one) == 1 for one in found)
+        patch.setattr(codec, "MAX_RAW", limit)
+        packed = pack(block, method=method, ratio=ratio)
+    out = [unpack(piece.body, max_bytes=LIMIT) for piece in packed]
+    for piece, part in zip(packed, out, strict=True):
+        sound(part)
+        assert piece.packets == len(part)
+        assert piece.raw <= limit + HEAD.size or piece.packets == 1
+    assert content(out) == content([block])
+    assert all(part.vlan is None for part in out) == (block.vlan is None or not (block.vlan >= 0).any())
 
 
-@settings(deadline=None, max_examples=300)
-@given(
-    st.lists(PACKET, min_size=1, max_size=8), METHODS, st.integers(0, 400), st.binary(max_size=6), st.integers(0, 30)
-)
-def test_changed_bytes_give_a_block_within_its_bounds_or_an_error(packets, method, at, junk, cut):
-    (made,) = codec.pack(block_of(packets), method)
-    body = made.body[:at] + junk + made.body[at + len(junk) :]
-    try:
-        block = codec.unpack(body[: len(body) - cut])
-    except codec.CodecError:
-        return
-    assert all(0 <= start <= start + size <= len(block.data)
-               for start, size in zip(block.offset.tolist(), block.caplen.tolist(), strict=True))  # fmt: skip
+@settings(max_examples=500, deadline=None)
+@given(blocks(), st.sampled_from(METHODS), st.randoms(use_true_random=False))
+def test_anything_else_is_a_sound_block_or_the_documented_error(block, method, rng):
+    for piece in pack(block, method=method):
+        body = bytearray(piece.body)
+        for _ in range(rng.randint(1, 4)):
+            if body and rng.random() < 0.8:
+                at = rng.randrange(min(len(body), rng.choice([16, 80, 4000])))
+                body[at] = rng.choice([0, 255, body[at] ^ 1 << rng.randrange(8)])
+            else:
+                body = body[: rng.randint(0, len(body))] + rng.randbytes(rng.randint(0, 5))
+        with contextlib.suppress(PackedError):
+            sound(unpack(bytes(body), max_bytes=LIMIT))
+
+
+@given(st.binary(max_size=80))
+def test_noise(body):
+    with contextlib.suppress(PackedError):
+        sound(unpack(body, max_bytes=LIMIT))
+
+
+def test_a_large_block_is_cut_at_packets_and_a_larger_packet_goes_alone():
+    sizes = np.array([600_000, 300_000, 200_000, 1_500_000, 10, 20], np.int64)
+    ends = np.cumsum(sizes)
+    ts = np.arange(6, dtype=np.int64)
+    block = Block(np.random.default_rng(2).integers(0, 256, ends[-1], np.uint8), ts, ends - sizes, sizes, sizes)
+    packed = pack(block)
+    assert [piece.packets for piece in packed] == [2, 1, 1, 2]
+    assert content([unpack(piece.body, max_bytes=LIMIT) for piece in packed]) == content([block])
 
 
 @pytest.mark.parametrize("method", ["lz4", "zstd"])
-@pytest.mark.parametrize("says", [1000, codec.MAX_PLAIN, codec.MAX_PLAIN + 1, 0xFFFFFFFF])
-def test_a_bomb_is_refused_without_the_memory(method, says):
-    zeros = bytes(64 << 20)
-    compressed = lz4.block.compress(zeros, store_size=False) if method == "lz4" else zstandard.compress(zeros)
-    body = codec._HEAD.pack(1, codec.METHODS[method], 1, 1, says) + compressed
-    del zeros
+def test_compressed_only_if_it_shrinks_enough(method):
+    (packed,) = pack(speech(), method=method)
+    percent = 100 * len(packed.body) / packed.raw
+    assert packed.method == method and percent < 90
+    assert pack(speech(), method=method, ratio=int(percent) + 1)[0].method == method
+    (plain,) = pack(speech(), method=method, ratio=int(percent) - 1)
+    assert plain.method == "none" and len(plain.body) == plain.raw
+    noise = speech()
+    noise.data = np.random.default_rng(3).integers(0, 256, len(noise.data), np.uint8)
+    noise.ts = np.random.default_rng(4).integers(0, 1 << 62, len(noise))
+    length = np.random.default_rng(5).integers(0, 1 << 32, len(noise))
+    noise.wirelen = length
+    assert len(pack(noise, method=method)[0].body) <= pack(noise, method=method)[0].raw
+
+
+def bomb(method, packets, named, size):
+    rest = bytes(size)
+    body = zstandard.compress(rest, 19) if method == "zstd" else lz4.block.compress(rest, store_size=False)
+    return HEAD.pack(METHODS.index(method), 0, 1, packets, named, 0) + body
+
+
+@pytest.mark.parametrize("method", ["lz4", "zstd"])
+@pytest.mark.parametrize("named", [100, LIMIT, LIMIT + 1, 0xFFFFFFFF])
+def test_a_bomb_is_refused_without_the_memory(method, named):
+    body = bomb(method, 1, named, 200 << 20)
     tracemalloc.start()
-    with pytest.raises(codec.CodecError):
-        codec.unpack(body)
-    assert tracemalloc.get_traced_memory()[1] < 4 * codec.MAX_PLAIN
-    tracemalloc.stop()
+    try:
+        with pytest.raises(PackedError):
+            unpack(body, max_bytes=LIMIT)
+        assert tracemalloc.get_traced_memory()[1] < 2 * LIMIT
+    finally:
+        tracemalloc.stop()
 
 
-def test_the_ratio():
-    block = block_of([(b"a" * 50 + bytes(range(50)), 0, 0, n, -1) for n in range(50)])
-    ((plain,), (squeezed,)) = (list(codec.pack(block, "lz4", ratio)) for ratio in (1, 100))
-    assert plain.body[1] == 0 and squeezed.body[1] == 1 and len(squeezed.body) < len(plain.body)
-    random = block_of([(np.random.default_rng(1).bytes(20_000), 0, 0, 1, -1)])
-    (kept,) = codec.pack(random, "lz4", 100)
-    assert kept.body[1] == 0  # it would have grown
+def test_zstd_may_not_ask_for_a_large_window():
+    parameters = zstandard.ZstdCompressionParameters(window_log=27, write_content_size=0)
+    writer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    body = HEAD.pack(2, 0, 1, 1, 1000, 0) + writer.compress(bytes(1000)) + writer.flush()
+    with pytest.raises(PackedError, match="memory"):
+        unpack(body, max_bytes=LIMIT)
+
+
+@pytest.mark.parametrize("packets, caplen, size, why", [
+    (1, 21, 20, "do not fill"), (1, 19, 20, "do not fill"), (1, 0xFFFFFFFF, 20, "do not fill"),
+    (3, 0, 20, "3 packets and 36"), (0xFFFFFFFF, 0, 20, "4294967295 packets"), (0, 0, 20, "0 packets do not fill"),
+])  # fmt: skip
+def test_lengths_that_do_not_fit(packets, caplen, size, why):
+    rest = bytes(8) + caplen.to_bytes(4, "little") + bytes(4) + bytes(size)
+    with pytest.raises(PackedError, match=why):
+        unpack(HEAD.pack(0, 0, 1, packets, len(rest), 0) + rest, max_bytes=LIMIT)
+
+
+def test_speech_of_any_seed_survives_every_bit_that_flips():
+    (packed,) = pack(speech(60))
+    rng = random.Random(1)
+    for _ in range(2000):
+        body = bytearray(packed.body)
+        body[rng.randrange(len(body))] ^= 1 << rng.randrange(8)
+        with contextlib.suppress(PackedError):
+            sound(unpack(bytes(body), max_bytes=LIMIT))
