@@ -11,6 +11,7 @@ from pathlib import Path
 
 from voipfleet.errors import VoipfleetError
 from voipfleet.link import frames, handshake, keys, types
+from voipfleet.link.clock import Offset
 from voipfleet.link.handshake import Hello
 from voipfleet.link.session import LinkClosed, Session, tune
 
@@ -73,9 +74,11 @@ async def connect(host: str, port: int, *, identity: keys.Identity, psk: bytes, 
 
 
 async def _shake(reader, writer, client: handshake.Client, hello: Hello, where: str) -> tuple[Session, bytes]:
+    clock, sent = Offset(), time.time_ns() // 1000
     writer.write(client.first())
     try:
         client.second(await reader.readexactly(handshake.M2))
+        clock.sample(sent, client.server_time, time.time_ns() // 1000)
     except asyncio.IncompleteReadError as error:
         raise LinkError(f"{where}: {_no_second(error.partial)}") from None
     writer.write(client.third(hello, time.time_ns() // 1000))
@@ -86,7 +89,7 @@ async def _shake(reader, writer, client: handshake.Client, hello: Hello, where: 
     except (asyncio.IncompleteReadError, ConnectionError):
         raise LinkError(f"{where}: {_REFUSED}") from None
     opener = frames.Opener(client.keys.receive, header, client.keys.hash, frames.MAX_BEFORE_WELCOME)
-    session = Session(reader, writer, sealer, opener)
+    session = Session(reader, writer, sealer, opener, clock)
     try:
         kind, body = await session.receive()
     except LinkClosed as error:

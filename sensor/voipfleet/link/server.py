@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from voipfleet.errors import VoipfleetError
 from voipfleet.link import frames, handshake, keys, types
+from voipfleet.link.clock import Offset
 from voipfleet.link.handshake import HandshakeError
 from voipfleet.link.session import LinkClosed, Session, tune
 
@@ -107,7 +108,7 @@ class LinkServer:
             self.counters["overload"] += 1
             return None
         self._waiting += 1
-        stranger = False
+        stranger, clock = False, Offset()
         try:
             tune(writer)
             shake = handshake.Server(self._identities)
@@ -127,13 +128,15 @@ class LinkServer:
                 self._strangers[address] += 1
                 if self._strangers[address] > STRANGERS:
                     raise HandshakeError("too_many", "too many connections at once without this node's public key")
-            writer.write(shake.second(time.time_ns() // 1000, listed=self._policy.auth == "key"))
+            sent = time.time_ns() // 1000
+            writer.write(shake.second(sent, listed=self._policy.auth == "key"))
             async with asyncio.timeout(M3_SECONDS):
                 third = await reader.readexactly(handshake.M3)
                 hello = shake.third(third, self._psks)
+                clock.sample(sent, hello.client_time, time.time_ns() // 1000)
                 peer = await self._allow(shake, hello, address)
                 header = await reader.readexactly(frames.HEADER)
-            return await self._open(reader, writer, shake, header, peer), peer
+            return await self._open(reader, writer, shake, header, peer, clock), peer
         except HandshakeError as error:
             await self._refuse(error.word, str(error), address, shake.client_key)
         except (TimeoutError, asyncio.IncompleteReadError):
@@ -161,14 +164,14 @@ class LinkServer:
                                  " forget the old one at the central")  # fmt: skip
         return Peer(hello.sensor_uuid, listed or hello.name, key, address, shake.role, hello)
 
-    async def _open(self, reader, writer, shake: handshake.Server, header: bytes, peer: Peer) -> Session:
+    async def _open(self, reader, writer, shake: handshake.Server, header: bytes, peer: Peer, clock: Offset) -> Session:
         sealer = frames.Sealer(shake.keys.send, shake.keys.hash)
         opener = frames.Opener(shake.keys.receive, header, shake.keys.hash)
         body = await self._welcome(peer)
         if len(body) + 2 > frames.MAX_BEFORE_WELCOME:
             raise ValueError(f"a welcome of {len(body)} bytes")
         writer.write(sealer.header)
-        session = Session(reader, writer, sealer, opener)
+        session = Session(reader, writer, sealer, opener, clock)
         await session.send(types.WELCOME, body)
         return session
 

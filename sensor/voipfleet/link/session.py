@@ -7,12 +7,17 @@ whoever sends. Liveness is decided by who reads: 45 s without a frame while wait
 import asyncio
 import contextlib
 import socket
+import struct
+import time
 
 from voipfleet.link import frames, types
+from voipfleet.link.clock import Offset
 
 PING_SECONDS, DEAD_SECONDS = 15.0, 45.0
 REKEY_PINGS = 60  # new keys inside the stream at least every 15 minutes
+FIRST_PINGS = 4  # a second apart, so that the clocks are known soon
 CLOSE_SECONDS = 2.0
+_STAMP, _STAMPS = struct.Struct("!Q"), struct.Struct("!QQ")  # µs since the epoch: ours; theirs at the answer
 
 
 class LinkClosed(EOFError):
@@ -20,10 +25,13 @@ class LinkClosed(EOFError):
 
 
 class Session:
-    """One authenticated connection, after the handshake. `closed_by_peer` is the reason of an orderly end."""
+    """One authenticated connection, after the handshake. `closed_by_peer` is the reason of an orderly end; `clock` what
+    is known of the peer's."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sealer, opener):
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sealer, opener,
+                 clock: Offset | None = None):  # fmt: skip
         self._reader, self._writer, self._sealer, self._opener = reader, writer, sealer, opener
+        self.clock = clock or Offset()
         self.closed_by_peer: str | None = None
         self._closing = False
         self._pings = asyncio.create_task(self._keep_alive())
@@ -49,9 +57,12 @@ class Session:
                 self.closed_by_peer = body[:200].decode("utf-8", "replace")
                 raise StopAsyncIteration
             if kind == types.PING:
-                await self.send(types.PONG)
+                await self.send(types.PONG, body[: _STAMP.size] + _STAMP.pack(_now()))
             elif kind != types.PONG:
                 return kind, body
+            elif len(body) == _STAMPS.size:
+                sent, theirs = _STAMPS.unpack(body)
+                self.clock.sample(sent, theirs, _now())
 
     async def receive(self) -> tuple[int, bytes]:
         """The next frame, whatever it is."""
@@ -96,11 +107,15 @@ class Session:
         count = 0
         with contextlib.suppress(LinkClosed):
             while True:
-                await asyncio.sleep(PING_SECONDS)
+                await asyncio.sleep(min(1.0, PING_SECONDS) if count < FIRST_PINGS else PING_SECONDS)
                 count += 1
                 if count % REKEY_PINGS == 0:
                     self._sealer.rekey()
-                await self.send(types.PING)
+                await self.send(types.PING, _STAMP.pack(_now()))
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
 
 
 def tune(writer: asyncio.StreamWriter) -> None:

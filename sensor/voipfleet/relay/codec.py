@@ -81,6 +81,21 @@ def unpack(body: bytes, *, max_bytes: int, source: str = "", sensor: str = "") -
         drops=drops, sensor=sensor)  # fmt: skip
 
 
+def count(body: bytes) -> int:
+    """Packets in a packed block."""
+    return HEAD.unpack_from(body)[3]
+
+
+def dropped(packets: int) -> bytes:
+    """A packed block that says no more than that so many packets are missing."""
+    return HEAD.pack(0, 0, 1, 0, 0, min(packets, 0xFFFFFFFF))
+
+
+def raw_size(body: bytes) -> int:
+    """Bytes that a packed block would have had uncompressed; its own length where it is none."""
+    return HEAD.size + HEAD.unpack_from(body)[4] if len(body) >= HEAD.size else len(body)
+
+
 def _pack(block: Block, start: int, stop: int, drops: int, method: str, ratio: int, tagged: bool = False) -> Packed:
     """Packets `start`..`stop` - 1 in one piece."""
     cut = slice(start, stop)

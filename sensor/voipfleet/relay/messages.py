@@ -13,10 +13,18 @@ Number = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
 
 
 class Origin(msgspec.Struct, array_like=True, frozen=True):
-    """Who captured the packets, and the instances through which they came (their uuids), the first one first."""
+    """Who captured the packets, and the instances through which they came (their uuids), the first one first.
+
+    `epoch` and `number` name the block in the buffer of the first one, so that everybody can tell whether he had it
+    before, by whatever way; there they are empty, since the Part has them. `offset`: µs by which the clock of the first
+    one is ahead of the sender's.
+    """
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     hops: Annotated[list[Uuid], msgspec.Meta(min_length=1, max_length=MAX_HOPS)]
+    epoch: Annotated[bytes, msgspec.Meta(max_length=16)] = b""
+    number: Number = 0
+    offset: Annotated[int, msgspec.Meta(ge=-(1 << 62), le=1 << 62)] = 0
 
 
 class Part(msgspec.Struct, array_like=True, frozen=True):
@@ -47,3 +55,10 @@ class Lost(msgspec.Struct, array_like=True, frozen=True):
     packets: Number
     size: Number
     reason: str
+
+
+class Heard(msgspec.Struct, array_like=True, frozen=True):
+    """Everything that `origin` captured before `clock` (ns, its own) has been sent: it is quiet, not slow."""
+
+    origin: Origin
+    clock: Number

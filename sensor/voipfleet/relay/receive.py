@@ -2,24 +2,41 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections import deque
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import msgspec
 
 from voipfleet.link import types
-from voipfleet.relay.messages import Lost, Origin, Part, Taken
+from voipfleet.records.messages import Status
+from voipfleet.relay.messages import MAX_HOPS, Heard, Lost, Origin, Part, Taken
 
 log = logging.getLogger("voipfleet.packets")
-ACKNOWLEDGE_EVERY = 0.1  # s
+ACKNOWLEDGE_EVERY = 0.05  # s
 MAX_BLOCK = 2 << 20  # bytes of a block in parts
 
 _decode_part = msgspec.msgpack.Decoder(Part).decode
 _decode_lost = msgspec.msgpack.Decoder(Lost).decode
+_decode_heard = msgspec.msgpack.Decoder(Heard).decode
+_decode_status = msgspec.msgpack.Decoder(Status).decode
 
 
 class PacketsError(ValueError):
     """What a source sent is not the next part of a block."""
+
+
+class Sink(Protocol):
+    """Where blocks go (relay/hub.py). `put` may wait: nothing more is read until it has returned; its future is done
+    when the block is in safe hands. `source` is the uuid of the link's other end."""
+
+    async def put(self, source: bytes, origin: Origin, packets: int, body: bytes) -> asyncio.Future: ...
+
+    async def lost(self, source: bytes, name: str, packets: int) -> None: ...
+
+    async def heard(self, source: bytes, heard: Heard) -> None: ...
+
+    async def status(self, source: bytes, status: Status) -> None: ...
 
 
 @dataclass(slots=True)
@@ -27,29 +44,49 @@ class Stream:
     """What is known of one source while this instance runs: it goes on where it was when the source comes again."""
 
     epoch: bytes = bytes(16)
-    through: int = 0  # the last block that was taken
+    through: int = 0  # the last block that came
+    safe: int = 0  # the last one that is in safe hands
     blocks: int = 0
     packets: int = 0
     size: int = 0
     lost_blocks: int = 0
     lost_packets: int = 0
-    looped: int = 0  # blocks that came back to an instance that they had passed
+    looped: int = 0  # blocks that came back to an instance that they had passed, or passed too many
+    waiting: deque[tuple[int, asyncio.Future]] = field(default_factory=deque)  # came, and not safe yet
     parts: list[bytes] = field(default_factory=list)  # of the block that is coming
     coming: tuple = ()
 
+    def begin(self, epoch: bytes, through: int = 0) -> None:
+        """Another buffer than before."""
+        self.epoch, self.through, self.safe, self.parts, self.coming = epoch, through, through, [], ()
+        self.waiting.clear()
+
+    def settle(self) -> bool:
+        """Whether `safe` has grown by what has become safe since."""
+        before = self.safe
+        while self.waiting and self.waiting[0][1].done():
+            self.safe = max(self.safe, self.waiting.popleft()[0])
+        return self.safe > before
+
 
 class Receiver:
-    """The packets of all sources of one instance, `own` being its uuid.
+    """The packets of all sources of one instance, `own` being its uuid."""
 
-    `take(origin, body, packets)` gets each block and returns when it is in safe hands: nothing more is read until then.
-    """
-
-    def __init__(self, own: bytes, take: Callable[[Origin, bytes, int], Awaitable[None]]):
-        self._own, self._take = own, take
+    def __init__(self, own: bytes, sink: Sink):
+        self._own, self._sink = own, sink
         self.streams: dict[bytes, Stream] = {}
 
     def stream(self, source: bytes) -> Stream:
         return self.streams.setdefault(source, Stream())
+
+    def expect(self, source: bytes, epoch: bytes, first: int) -> Stream:
+        """The source's session begins: it has no block before `first`, since another receiver took those."""
+        stream = self.stream(source)
+        if epoch != stream.epoch:
+            stream.begin(epoch, max(0, first - 1))
+        elif first - 1 > stream.through:
+            stream.begin(epoch, first - 1)
+        return stream
 
     async def serve(self, session, source: bytes, name: str) -> None:
         """One source's session until it ends."""
@@ -59,11 +96,16 @@ class Receiver:
         try:
             async for kind, body in session:
                 if kind == types.PACKETS:
-                    await self._part(stream, _decode_part(body), name)
+                    await self._part(stream, _decode_part(body), source, name)
                 elif kind == types.PACKETS_GAP:
-                    self._lost(stream, _decode_lost(body), name)
-                elif kind != types.STATUS:
+                    await self._lost(stream, _decode_lost(body), source, name)
+                elif kind == types.PACKETS_HEARD:
+                    await self._sink.heard(source, _decode_heard(body))
+                elif kind == types.STATUS:
+                    await self._sink.status(source, _decode_status(body))
+                else:
                     log.warning("%s sent a frame of type %d among packets; ignored", name, kind)
+            stream.settle()
             await self._told(session, stream)
         except (msgspec.MsgspecError, UnicodeDecodeError, PacketsError) as error:
             log.warning("%s sent malformed packets (%s); the connection is closed", name, error)
@@ -71,9 +113,9 @@ class Receiver:
             telling.cancel()
             await asyncio.gather(telling, return_exceptions=True)
 
-    async def _part(self, stream: Stream, part: Part, name: str) -> None:
+    async def _part(self, stream: Stream, part: Part, source: bytes, name: str) -> None:
         if part.epoch != stream.epoch:  # the source's buffer began anew
-            stream.epoch, stream.through, stream.parts, stream.coming = part.epoch, 0, [], ()
+            stream.begin(part.epoch)
         key = part.number, part.parts, part.packets, part.origin
         if part.part == 0:
             stream.parts, stream.coming = [], key
@@ -89,36 +131,48 @@ class Receiver:
             return  # sent once more, since our word had not come through
         if part.number != stream.through + 1 and stream.through:
             raise PacketsError(f"block {part.number} came after {stream.through}")
-        if self._own in part.origin.hops:
-            if not stream.looped:
-                log.error("%s sends packets that came from here; remove one of these destinations", name)
-            stream.looped += 1
-        else:
-            await self._take(part.origin, body, part.packets)
         stream.through = part.number
         stream.blocks += 1
         stream.packets += part.packets
         stream.size += len(body)
+        if self._own in part.origin.hops or len(part.origin.hops) >= MAX_HOPS:
+            if not stream.looped:
+                log.error("%s sends packets that came from here, or by more than %d hosts; remove one of these"
+                          " destinations", name, MAX_HOPS - 1)  # fmt: skip
+            stream.looped += 1
+            safe = asyncio.get_running_loop().create_future()
+            safe.set_result(None)
+        else:
+            origin = part.origin
+            if not origin.epoch:
+                origin = msgspec.structs.replace(origin, epoch=part.epoch, number=part.number)
+            safe = await self._sink.put(source, origin, part.packets, body)
+        stream.waiting.append((part.number, safe))
 
-    def _lost(self, stream: Stream, lost: Lost, name: str) -> None:
+    async def _lost(self, stream: Stream, lost: Lost, source: bytes, name: str) -> None:
         if lost.epoch != stream.epoch:
-            stream.epoch, stream.through = lost.epoch, 0
+            stream.begin(lost.epoch)
         if lost.last <= stream.through:
             return  # told once more
         log.warning("%s lost %d packets before they could be sent (%s)", name, lost.packets, lost.reason)
         stream.lost_blocks += lost.last - lost.first + 1
         stream.lost_packets += lost.packets
         stream.through = lost.last
+        safe = asyncio.get_running_loop().create_future()
+        safe.set_result(None)
+        stream.waiting.append((lost.last, safe))
+        await self._sink.lost(source, name, lost.packets)
 
     async def _tell(self, session, stream: Stream) -> None:
-        said = (b"", 0)
+        said = (stream.epoch, stream.safe)
         while True:
             await asyncio.sleep(ACKNOWLEDGE_EVERY)
-            if (stream.epoch, stream.through) != said:
-                said = stream.epoch, stream.through
+            stream.settle()
+            if (stream.epoch, stream.safe) != said:
+                said = stream.epoch, stream.safe
                 await self._told(session, stream)
 
     @staticmethod
     async def _told(session, stream: Stream) -> None:
-        if stream.through:
-            await session.send(types.PACKETS_TAKEN, msgspec.msgpack.encode(Taken(stream.epoch, stream.through)))
+        if stream.safe:
+            await session.send(types.PACKETS_TAKEN, msgspec.msgpack.encode(Taken(stream.epoch, stream.safe)))

@@ -2,16 +2,18 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
 
 from voipfleet.link import types
 from voipfleet.records.messages import Status, Welcome
-from voipfleet.relay.messages import MAX_PART, Lost, Origin, Part, Taken
+from voipfleet.relay import codec
+from voipfleet.relay.messages import MAX_PART, Heard, Lost, Origin, Part, Taken
 
-WINDOW = 32 << 20  # bytes that may be on their way without an acknowledgement
-STATUS_EVERY = 5.0  # s
+WINDOW = 64 << 20  # bytes that may be on their way without an acknowledgement
+STATUS_EVERY, HEARD_EVERY = 5.0, 1.0  # s
 
 _decode_taken = msgspec.msgpack.Decoder(Taken).decode
 
@@ -29,6 +31,7 @@ class Buffer(Protocol):
     """What waits for the link (relay/buffer.py)."""
 
     epoch: bytes
+    through: int  # the last block that was acknowledged
 
     async def next(self, after: int) -> Block: ...
 
@@ -39,28 +42,44 @@ class Buffer(Protocol):
     def gaps_told(self, through: int) -> None: ...
 
 
-async def send_blocks(session, welcome: Welcome, buffer: Buffer, status: Callable[[], Status]) -> None:
-    """Everything that is in the buffer and comes into it, until the connection ends (then it raises what ended it)."""
-    flow = _Flow(session, buffer)
+@dataclass(slots=True)
+class Totals:
+    """What went over a destination's links, since this instance started. `raw`: bytes had nothing been compressed."""
+
+    blocks: int = 0
+    packets: int = 0
+    raw: int = 0
+    sent: int = 0
+
+
+async def send_blocks(session, welcome: Welcome, buffer: Buffer, *, status: Callable[[], Status],
+                      heard: Callable[[int], list[Heard]], totals: Totals) -> None:  # fmt: skip
+    """Everything that is in the buffer and comes into it, until the connection ends (then it raises what ended it).
+
+    `heard(number)`: what may be said about origins once all blocks through there have been sent.
+    """
+    flow = _Flow(session, buffer, totals)
     if welcome.epoch == buffer.epoch:
         flow.taken(welcome.last_seq)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(flow.send())
         tasks.create_task(flow.receive())
+        tasks.create_task(flow.tell(heard))
         tasks.create_task(_tell(session, status))
 
 
 class _Flow:
     """What is on its way, and how much more may be."""
 
-    def __init__(self, session, buffer: Buffer):
-        self._session, self._buffer = session, buffer
-        self._sent = 0
+    def __init__(self, session, buffer: Buffer, totals: Totals):
+        self._session, self._buffer, self._totals = session, buffer, totals
+        self._sent = self._complete = 0
         self._on_the_way: dict[int, int] = {}  # number -> bytes
+        self._size = 0  # of all of them
         self._room = asyncio.Condition()
 
     async def send(self) -> None:
-        buffer, told = self._buffer, 0
+        buffer, told, totals = self._buffer, 0, self._totals
         while True:
             block = await buffer.next(self._sent)
             for gap in buffer.gaps():
@@ -69,14 +88,26 @@ class _Flow:
                     lost = Lost(buffer.epoch, gap.from_block, gap.to_block, gap.packets, gap.bytes, gap.reason)
                     await self._session.send(types.PACKETS_GAP, msgspec.msgpack.encode(lost))
             async with self._room:
-                await self._room.wait_for(lambda: sum(self._on_the_way.values()) < WINDOW)
+                await self._room.wait_for(lambda: self._size < WINDOW)
             self._on_the_way[block.number] = len(block.body)
+            self._size += len(block.body)
             self._sent = block.number
             parts = max(1, -(-len(block.body) // MAX_PART))
             for part in range(parts):
                 body = block.body[part * MAX_PART : (part + 1) * MAX_PART]
                 message = Part(buffer.epoch, block.number, part, parts, block.packets, block.origin, body)
                 await self._session.send(types.PACKETS, msgspec.msgpack.encode(message))
+            self._complete = block.number
+            totals.blocks += 1
+            totals.packets += block.packets
+            totals.raw += codec.raw_size(block.body)
+            totals.sent += len(block.body)
+
+    async def tell(self, heard: Callable[[int], list[Heard]]) -> None:
+        while True:
+            for one in heard(max(self._complete, self._buffer.through)):
+                await self._session.send(types.PACKETS_HEARD, msgspec.msgpack.encode(one))
+            await asyncio.sleep(HEARD_EVERY)
 
     async def receive(self) -> None:
         async for kind, body in self._session:
@@ -90,7 +121,8 @@ class _Flow:
 
     def taken(self, through: int) -> None:
         self._sent = max(self._sent, through)
-        self._on_the_way = {number: size for number, size in self._on_the_way.items() if number > through}
+        while self._on_the_way and (first := next(iter(self._on_the_way))) <= through:
+            self._size -= self._on_the_way.pop(first)
         self._buffer.acknowledge(through)
         self._buffer.gaps_told(through)
 

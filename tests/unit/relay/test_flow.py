@@ -10,7 +10,7 @@ from voipfleet.link import types
 from voipfleet.records.messages import Status, Welcome
 from voipfleet.relay.messages import MAX_PART, Origin, Part
 from voipfleet.relay.receive import Receiver
-from voipfleet.relay.send import send_blocks
+from voipfleet.relay.send import Totals, send_blocks
 
 OWN, SOURCE = b"o" * 16, b"s" * 16
 ORIGIN = Origin("branch1", [SOURCE])
@@ -67,6 +67,10 @@ class Buffer:
             self.blocks = [block for block in self.blocks if not gap.from_block <= block.number <= gap.to_block]
         self._gaps, self.acknowledged = list(gaps), 0
 
+    @property
+    def through(self):
+        return self.acknowledged
+
     async def next(self, after):
         found = next((block for block in self.blocks if block.number > max(after, self.acknowledged)), None)
         if found is None:
@@ -86,10 +90,10 @@ class Buffer:
 async def connection(buffer, receiver, rng=None):
     near, far = Wire(rng), Wire()
     near.other, far.other = far, near
-    stream = receiver.stream(SOURCE)
-    welcome = Welcome(b"", b"", "hq", stream.epoch, stream.through)
+    stream = receiver.expect(SOURCE, buffer.epoch, buffer.acknowledged + 1)
+    welcome = Welcome(b"", b"", "hq", stream.epoch, stream.safe)
     serving = asyncio.create_task(receiver.serve(far, SOURCE, "branch1"))
-    sending = asyncio.create_task(send_blocks(near, welcome, buffer, lambda: STATUS))
+    sending = asyncio.create_task(send_blocks(near, welcome, buffer, status=lambda: STATUS, heard=lambda number: [], totals=Totals()))
     last = buffer.blocks[-1].number
     while not sending.done() and not serving.done() and buffer.acknowledged < last:
         await asyncio.sleep(0.01)
@@ -98,12 +102,29 @@ async def connection(buffer, receiver, rng=None):
     await asyncio.gather(sending, serving, return_exceptions=True)
 
 
-def receiver_of(taken):
-    async def take(origin, body, packets):
-        await asyncio.sleep(0)
-        taken.append((packets, body))
+class Sink:
+    """Takes what comes; a block is in safe hands a moment later."""
 
-    return Receiver(OWN, take)
+    def __init__(self, taken):
+        self.taken, self.missing = taken, 0
+
+    async def put(self, source, origin, packets, body):
+        await asyncio.sleep(0)
+        self.taken.append((packets, body))
+        safe = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_later(0.002, lambda: safe.done() or safe.set_result(None))
+        return safe
+
+    async def lost(self, source, name, packets):
+        self.missing += packets
+
+    async def heard(self, source, heard): ...
+
+    async def status(self, source, status): ...
+
+
+def receiver_of(taken):
+    return Receiver(OWN, Sink(taken))
 
 
 @pytest.mark.parametrize("seed", range(6))
