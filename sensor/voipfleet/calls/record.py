@@ -45,8 +45,25 @@ class StreamRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     dtmf: str = ""
 
 
+class MediaRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Where one side of a call takes media, by its SDP: what finds and names a stream that another sensor saw."""
+
+    side: str  # caller, callee: who receives there
+    address: str
+    codecs: dict[int, tuple[str, int]] = {}  # payload type: name, clock rate (ticks/s)
+    ptime: float = 0.0  # ms; 0: not said
+    secure: bool = False  # SRTP
+    awaited: bool = True  # the other side had agreed to send
+    since: int = 0  # ns; when the SDP was first seen
+    until: int = 0  # ns; a later call of the same sensor has the address from then on; 0: none has
+
+
 class CallRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One call (an INVITE dialog with its streams), or with method REGISTER one registration."""
+    """One call (an INVITE dialog with its streams), or with method REGISTER one registration.
+
+    With method RTP it is streams that no SDP named where they were seen (`stream_records`): no Call-ID, no parties,
+    `setup_time` the first packet, `end_time` the last, direction "". A central joins it to the call that it is of.
+    """
 
     uuid: bytes  # 16 random bytes, made when the call is first seen to end
     revision: int = 1
@@ -95,11 +112,13 @@ class CallRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     clock_offset_ms: float | None = None
     views: int = 1
     streams: list[StreamRecord] = []
+    media: list[MediaRecord] = []  # endpoints of the call to which none of the streams went
 
 
 END_REASONS = (
     "bye", "cancel", "rejected", "timeout", "rtp_timeout", "sensor_restart", "end_of_capture", "evicted",
     "registered", "unregistered", "expired",  # of registrations
+    "silent",  # of streams without a call: no packet for some seconds
 )  # fmt: skip
 
 PARTIAL_REASONS = (
@@ -135,4 +154,7 @@ def to_json(call: CallRecord) -> str:
         fields = msgspec.structs.asdict(stream)
         fields.update(first=rfc3339(stream.first), last=rfc3339(stream.last), ssrc=f"0x{stream.ssrc:08x}")
         row["streams"].append(fields)
+    row["media"] = [msgspec.structs.asdict(media) for media in call.media]
+    for fields in row["media"]:
+        fields.update(since=rfc3339(fields["since"]), until=rfc3339(fields["until"]))
     return msgspec.json.encode(row).decode()
