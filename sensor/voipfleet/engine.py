@@ -1,12 +1,12 @@
-"""The engine process: capture, analysis, and what they find handed to the courier.
+"""The engine process: capture, analysis of what is captured here and on other hosts, packing of what goes on to others.
 
 Started by the courier as `python -m voipfleet.engine FD CONFIG`; FD is its end of a socket pair. It ends on
 SIGTERM or when the courier has gone.
 """
 
+import dataclasses
 import gc
 import logging
-import os
 import select
 import signal
 import socket
@@ -16,7 +16,11 @@ import time
 import msgspec
 
 from voipfleet import pipe, privileges, systemd
+from voipfleet.duties import duties
 from voipfleet.errors import FAILURE, OK, VoipfleetError
+from voipfleet.packer import Packer
+from voipfleet.relay import codec
+from voipfleet.relay.messages import Handed
 
 POLL_MS = 60
 PACE = 0.04  # s between turns, while the rings fill: a pass over many packets costs hardly more than one over few
@@ -25,18 +29,26 @@ DRAIN_SECONDS = 2.0
 FLUSH_SECONDS = 3.0
 STATUS_EVERY = 1.0
 ERRORS_TOLD = 3  # a defect that every block meets would fill the journal
+RING_NS = 200_000_000  # how long the kernel may keep a packet before the ring shows it, with room
+LATE = 8  # s by which another host's packets may be later than ours and still be joined in one record
+MAX_HANDED = 4 << 20  # bytes of a block that was packed elsewhere
 log = logging.getLogger("voipfleet.engine")
+_decode_handed = msgspec.msgpack.Decoder(Handed).decode
 
 
 class Engine:
-    """`rings` are read, `analyser` is fed, `sender` gets the records. `stop()` may be called by a signal."""
+    """`rings` are read; `analyser` (None: analysed elsewhere) is fed with it and with what the courier hands over;
+    `packer` (None: kept here) packs it. `sender` gets what comes of it. `stop()` may be called by a signal."""
 
-    def __init__(self, rings: list, analyser, sender: pipe.PipeSender, sock: socket.socket):
-        self._rings, self._analyser, self._sender, self._sock = rings, analyser, sender, sock
+    def __init__(self, rings: list, analyser, sender: pipe.PipeSender, sock: socket.socket, packer=None):
+        self._rings, self._analyser, self._packer, self._sender = rings, analyser, packer, sender
+        self._reader, self._sock = pipe.PipeReader(sock), sock
         self._stopping = False
         self._read_packets = 0
         self._next_status = 0.0
         self._analysis_errors = 0
+        self._records = self._through = 0  # how many have left; the last block that was handed over and is analysed
+        self._told = (0, 0)
 
     def stop(self, *_) -> None:
         self._stopping = True
@@ -50,43 +62,82 @@ class Engine:
         poll.register(self._sock, select.POLLIN | select.POLLHUP)
         while not (self._stopping or self._sender.closed):
             for fd, event in poll.poll(POLL_MS):
-                if fd not in by_fd:
-                    self._listen()
-                elif event & ~select.POLLIN:
+                if fd in by_fd and event & ~select.POLLIN:
                     by_fd[fd].clear_error()
             if self._turn() < BEHIND:
                 time.sleep(PACE)
         self._drain()
-        self._send(self._analyser.finish("sensor_restart"))
+        if self._analyser:
+            self._send(self._analyser.finish("sensor_restart"))
+        self._done()
         self._status()
         self._sender.send(pipe.FINISHED)
         self._sender.flush(time.monotonic() + FLUSH_SECONDS)
 
     def _turn(self) -> int:
-        """Feed what the rings hold now; how many packets that were."""
-        packets = 0
+        """Feed what the rings and the courier hold now; how many packets that were."""
+        begun, packets = time.time_ns(), 0
         for ring in self._rings:
             for block in ring.read(16):
                 packets += len(block)
                 self._read_packets += len(block)
+                if self._packer:
+                    self._packer.take(block)
                 self._feed(block)
-        self._send(self._analyser.tick(time.time_ns()))
+        if self._packer:
+            self._packer.heard(begun - RING_NS)
+        packets += self._handed()
+        if self._analyser:
+            self._send(self._analyser.tick(time.time_ns()))
+        self._done()
         self._sender.pump()
         if time.monotonic() >= self._next_status:
             self._next_status = time.monotonic() + STATUS_EVERY
             self._status()
         return packets
 
+    def _handed(self) -> int:
+        """What other hosts captured: fed, and the courier told how far that is."""
+        packets = 0
+        for kind, body in self._reader.read():
+            handed = _decode_handed(body)
+            if kind == pipe.PACKETS:
+                self._through = handed.seq
+                try:
+                    block = codec.unpack(handed.body, max_bytes=MAX_HANDED, source="link", sensor=handed.sensor)
+                except codec.PackedError as error:
+                    self._failed("a block of packets from %s is none (%s); it is lost", handed.sensor, error)
+                    continue
+                packets += len(block)
+                block.ts = block.ts - handed.shift
+                self._analyser.clock(handed.sensor, offset_ms=handed.offset)
+                self._feed(block)
+            elif kind == pipe.HEARD:
+                self._analyser.clock(handed.sensor, handed.clock, handed.offset)
+        if self._reader.closed:
+            self.stop()
+        return packets
+
+    def _done(self) -> None:
+        """The courier keeps records together with how far they are the records of what it handed over."""
+        if self._told != (self._through, self._records):
+            self._told = self._through, self._records
+            self._sender.send(pipe.DONE, self._through.to_bytes(8, "big"))
+
     def _feed(self, block) -> None:
         """One block that the analyser cannot take must not end the capture, nor the calls that are up."""
+        if not self._analyser:
+            return
         try:
             self._send(self._analyser.feed(block))
         except Exception:
-            self._analysis_errors += 1
-            if self._analysis_errors <= ERRORS_TOLD:
-                log.exception(
-                    "analysis of a block of %d packets failed; the rest of it is lost, report this", len(block)
-                )
+            self._failed("analysis of a block of %d packets failed; the rest of it is lost, report this", len(block),
+                         exc_info=True)  # fmt: skip
+
+    def _failed(self, text: str, *values, exc_info: bool = False) -> None:
+        self._analysis_errors += 1
+        if self._analysis_errors <= ERRORS_TOLD:
+            log.error(text, *values, exc_info=exc_info)
 
     def _drain(self) -> None:
         deadline = time.monotonic() + DRAIN_SECONDS
@@ -96,39 +147,31 @@ class Engine:
         while self._turn() and time.monotonic() < deadline:
             pass
 
-    def _listen(self) -> None:
-        try:
-            if not self._sock.recv(4096):
-                self.stop()
-        except BlockingIOError:
-            pass
-        except OSError:
-            self.stop()
-
     def _send(self, records) -> None:
         from voipfleet.calls import record
 
         for call in records:
+            self._records += 1
             self._sender.send(pipe.RECORD, record.encode(call))
 
     def _status(self) -> None:
         totals = [ring.statistics() for ring in self._rings]
         status = {
-            **self._analyser.counters,
-            "calls_active": self._analyser.active_calls,
+            **(self._analyser.counters if self._analyser else {}),
+            **(self._packer.counters if self._packer else {}),
+            "calls_active": self._analyser.active_calls if self._analyser else 0,
             "capture_packets_total": sum(packets for packets, _ in totals),
             "capture_kernel_drops_total": sum(drops for _, drops in totals),
             "capture_read_packets_total": self._read_packets,
             "capture_interface_errors_total": sum(ring.errors for ring in self._rings),
             "analysis_errors_total": self._analysis_errors,
             "pipe_records_dropped_total": self._sender.records_dropped,
+            "pipe_packets_dropped_total": self._sender.packets_dropped,
         }
         self._sender.send(pipe.STATUS, msgspec.msgpack.encode(status))
 
 
 def _prepare(config_path: str, sender: pipe.PipeSender, sock: socket.socket) -> Engine:
-    # Capabilities belong to a thread: NumPy's BLAS must not start threads that would keep them.
-    os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
     from voipfleet.calls.analyser import Analyser, AnalyserSettings
     from voipfleet.calls.settings import GARBAGE
     from voipfleet.capture.afpacket import open_ring
@@ -136,21 +179,22 @@ def _prepare(config_path: str, sender: pipe.PipeSender, sock: socket.socket) -> 
 
     gc.set_threshold(GARBAGE)
     config = load(config_path)
+    todo = duties(config)
     rings = [
         open_ring(name, ring_mb=config.ringbuffer, snaplen=config.snaplen, promisc=config.promisc, bpf=config.filter)
-        for name in config.interface
+        for name in config.interface or ()
     ]
     privileges.drop_all()
-    return Engine(
-        rings,
-        Analyser(
-            AnalyserSettings.from_config(config),
-            sensor=config.name_sensor or socket.gethostname(),
-            site=config.site or "",
-        ),
-        sender,
-        sock,
-    )
+    analyser = packer = None
+    if todo.analyses:
+        settings = AnalyserSettings.from_config(config)
+        if todo.receives:
+            settings = dataclasses.replace(settings, late=LATE)
+        analyser = Analyser(settings, sensor=config.name_sensor or socket.gethostname(), site=config.site or "")
+    if todo.sends:
+        method = config.packetbuffer_compress_method if config.packetbuffer_compress else "none"
+        packer = Packer(sender, method, config.packetbuffer_compress_ratio)
+    return Engine(rings, analyser, sender, sock, packer)
 
 
 def main(fd: int, config_path: str) -> int:

@@ -13,6 +13,7 @@ import msgspec
 
 from voipfleet import pipe
 from voipfleet.errors import VoipfleetError
+from voipfleet.relay.messages import Handed
 
 log = logging.getLogger("voipfleet.engine")
 STOP_SECONDS = 8.0  # the engine drains its ring for two seconds at most and then writes its last records
@@ -27,11 +28,18 @@ class EngineFailed(VoipfleetError):
 
 
 class EngineProcess:
-    """`on_record` gets the msgpack CallRecord of each finished call, in the event loop."""
+    """In the event loop, `on_record` gets the msgpack CallRecord of each finished call, `on_packets` each packed block
+    that goes on to others, `on_heard` the time (ns) before which there are no more, `on_done` through which block that
+    was handed over all is analysed."""
 
-    def __init__(self, config_path: str, on_record: Callable[[bytes], None]):
+    def __init__(self, config_path: str, on_record: Callable[[bytes], None], on_packets: Callable[[bytes], None],
+                 on_heard: Callable[[int], None], on_done: Callable[[int], None]):  # fmt: skip
         self._config_path = config_path
-        self._on_record = on_record
+        self._on = {
+            pipe.RECORD: on_record, pipe.PACKETS: on_packets,
+            pipe.HEARD: lambda body: on_heard(int.from_bytes(body, "big")),
+            pipe.DONE: lambda body: on_done(int.from_bytes(body, "big")),
+        }  # fmt: skip
         self._process: asyncio.subprocess.Process | None = None
         self.status: dict[str, int] = {}
         self.heard = time.monotonic()
@@ -39,6 +47,7 @@ class EngineProcess:
         self._ready: asyncio.Future[None] | None = None
         self._reading: asyncio.Task | None = None
         self._writer: asyncio.StreamWriter | None = None
+        self._handing = asyncio.Lock()
 
     async def start(self) -> None:
         """Returns when every interface is being captured; raises EngineFailed with the engine's sentence."""
@@ -48,24 +57,30 @@ class EngineProcess:
                 self._process = await asyncio.create_subprocess_exec(
                     sys.executable, "-m", "voipfleet.engine", str(theirs.fileno()), self._config_path,
                     pass_fds=(theirs.fileno(),), stdin=asyncio.subprocess.DEVNULL,
-                    env={name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"},
+                    env=_environment(),
                 )  # fmt: skip
             except OSError as error:
                 ours.close()
                 raise EngineFailed(f"the capture process cannot be started: {sys.executable}: {error.strerror};"
                                    " check that this user may run it", 1) from None  # fmt: skip
-        # The writer is kept although nothing is written: when it is collected, the connection closes.
-        reader, self._writer = await asyncio.open_connection(sock=ours)
+        reader, self._writer = await asyncio.open_connection(sock=ours, limit=pipe.MAX_MESSAGE)
         self._ready = asyncio.get_running_loop().create_future()
         self._reading = asyncio.create_task(self._read(reader))
         await self._ready
+
+    async def hand(self, handed: Handed) -> None:
+        """A block of another host, or without one what its clock says; waits while the engine has enough."""
+        kind = pipe.PACKETS if handed.seq else pipe.HEARD
+        async with self._handing:
+            self._writer.write(pipe.frame(kind, msgspec.msgpack.encode(handed)))
+            await self._writer.drain()
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         try:
             async for kind, body in pipe.read_messages(reader):
                 self.heard = time.monotonic()
-                if kind == pipe.RECORD:
-                    self._on_record(body)
+                if kind in self._on:
+                    self._on[kind](body)
                 elif kind == pipe.STATUS:
                     self.status = msgspec.msgpack.decode(body)
                 elif kind == pipe.READY and not self._ready.done():
@@ -96,3 +111,10 @@ class EngineProcess:
             log.error("the capture process did not end within %d s; its open calls are lost", STOP_SECONDS)
             self._process.kill()
             await self._process.wait()
+
+
+def _environment() -> dict[str, str]:
+    """Without the service manager's socket, which is the courier's. Capabilities belong to a thread: NumPy's BLAS must
+    not start threads that would keep them."""
+    kept = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
+    return kept | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}

@@ -1,53 +1,76 @@
-"""The central's listening side: who may connect, and one task a connected sensor."""
+"""A listening port: who may connect, and one task a connected host, which sends records, packets, or both."""
 
+import asyncio
 import logging
+import os
 import time
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from voipfleet.central.ingest import serve_records
-from voipfleet.central.store import Peer
-from voipfleet.central.stored import StoreThread
-from voipfleet.link import keys, server
+from voipfleet.link import clock, keys, server, types
+from voipfleet.records.messages import Welcome
 
-log = logging.getLogger("voipfleet.central")
+log = logging.getLogger("voipfleet.link")
+Serve = Callable[[object, server.Peer], Awaitable[None]]
 
 
 class Listener:
-    """`sensors` is filled with what a person wants to know of each connected sensor."""
+    """`roles`: for each role that the port serves, what makes the welcome and what serves a session. `bind_key` as in
+    server.Policy. `sensors` is filled with what a person wants to know of each connection."""
 
-    def __init__(self, config, identity, psk: bytes, stored: StoreThread, sensors: dict[bytes, dict]):
-        self._config, self._stored, self._sensors = config, stored, sensors
+    def __init__(self, config, identity: keys.Identity, psk: bytes, *, bind: str, port: int,
+                 roles: dict[int, tuple[Callable[[server.Peer], Awaitable[Welcome]], Serve]],
+                 bind_key: Callable[[bytes, bytes], Awaitable[bool]], sensors: dict[tuple, dict]):  # fmt: skip
+        self._bind, self._port, self._roles, self._sensors = bind, port, roles, sensors
         policy = server.Policy(
-            auth=config.auth,
-            allowed=keys.parse_sensor_keys(config.sensor_keys or ()),
-            require_knock=config.require_knock,
-            bind_key=self._bind_key,
-        )
-        self._server = server.LinkServer(
-            (identity,), (psk,), policy=policy, welcome=self._welcome, on_session=self._on_session
-        )
+            auth=config.auth, allowed=keys.parse_sensor_keys(config.sensor_keys or ()),
+            require_knock=config.require_knock, bind_key=bind_key,
+        )  # fmt: skip
+        self._server = server.LinkServer((identity,), (psk,), policy=policy, welcome=self._welcome,
+                                         on_session=self._on_session, roles=frozenset(roles))  # fmt: skip
 
     async def start(self) -> None:
-        await self._server.start(self._config.server_bind, self._config.server_bind_port)
+        await self._server.start(self._bind, self._port)
 
     async def close(self) -> None:
         await self._server.close()
 
-    async def _bind_key(self, sensor_uuid: bytes, public: bytes) -> bool:
-        return await self._stored.call(self._stored.store.bind_key, sensor_uuid, public)
+    async def _welcome(self, peer: server.Peer) -> bytes:
+        return msgspec.msgpack.encode(await self._roles[peer.role][0](peer))
 
-    async def _welcome(self, peer) -> bytes:
-        return msgspec.msgpack.encode(await self._stored.welcome(peer.sensor_uuid))
-
-    async def _on_session(self, session, peer) -> None:
-        who = Peer(sensor_uuid=peer.sensor_uuid, name=peer.name, key=keys.fingerprint(peer.key), address=peer.address)
-        entry = {"name": peer.name, "address": peer.address, "key": who.key, "connected": time.time()}
-        self._sensors[peer.sensor_uuid] = entry
-        log.info("sensor %s connected from %s, key %s", peer.name, peer.address, who.key)
+    async def _on_session(self, session, peer: server.Peer) -> None:
+        what = "packets" if peer.role == types.ROLE_PACKETS else "records"
+        entry = {"name": peer.name, "address": peer.address, "key": keys.fingerprint(peer.key), "sends": what,
+                 "connected": time.time(), "clock": session.clock}  # fmt: skip
+        name = (peer.sensor_uuid, peer.role, self._port)
+        self._sensors[name] = entry
+        log.info("%s connected from %s to send %s, key %s", peer.name, peer.address, what, entry["key"])
+        watching = asyncio.create_task(clock.watch(session.clock, peer.name))
         try:
-            await serve_records(session, who, self._stored)
+            await self._roles[peer.role][1](session, peer)
         finally:
-            if self._sensors.get(peer.sensor_uuid) is entry:
-                del self._sensors[peer.sensor_uuid]
-            log.info("sensor %s disconnected", peer.name)
+            watching.cancel()
+            if self._sensors.get(name) is entry:
+                del self._sensors[name]
+            log.info("%s disconnected, it sent %s", peer.name, what)
+
+
+class KeyBook:
+    """Which key each source came with first, in a file: for an instance that has no database."""
+
+    def __init__(self, path):
+        self._path = path
+        self._known: dict[str, str] = {}
+        if path.exists():
+            self._known = dict(line.split(" ", 1) for line in path.read_text("ascii").splitlines() if " " in line)
+
+    async def bind_key(self, source: bytes, public: bytes) -> bool:
+        known = self._known.get(source.hex())
+        if known is None:
+            with self._path.open("a", encoding="ascii") as file:
+                file.write(f"{source.hex()} {public.hex()}\n")
+                file.flush()
+                os.fsync(file.fileno())
+            known = self._known[source.hex()] = public.hex()
+        return known == public.hex()

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator
 
-READY, FAILED, RECORD, STATUS, FINISHED, PACKETS = range(1, 7)
+READY, FAILED, RECORD, STATUS, FINISHED, PACKETS, HEARD, DONE = range(1, 9)
 MAX_MESSAGE = 4 << 20  # bytes; a call record is a few KiB, a block of packets 1 MiB
 MAX_WAITING = 64 << 20  # bytes of packets that wait for the socket
 _HEAD = struct.Struct("!IB")
@@ -76,9 +76,9 @@ class PipeSender:
         self.pump()
         return kept
 
-    def send_packets(self, body: bytes, packets: int) -> None:
-        """Queue a block with so many packets; the oldest make room for it."""
-        self._blocks.append((frame(PACKETS, body), packets))
+    def send_packets(self, body: bytes, packets: int, kind: int = PACKETS) -> None:
+        """Queue a block with so many packets, or what is said in its order among them; the oldest make room for it."""
+        self._blocks.append((frame(kind, body), packets))
         self._blocks_size += len(body)
         while self._blocks_size > MAX_WAITING:
             dropped, number = self._blocks.popleft()

@@ -1,7 +1,8 @@
 """The courier: the daemon's main process. It wires the parts that the configuration asks for.
 
     engine process -> records -> outbox -> central over the link, or the store of this instance
-    sensors -> link server -> store
+    engine process -> packets -> buffer -> mirror receiver or central over the link
+    sensors -> link server -> records into the store; packets to the engine process, or into the buffer
 
 Nothing here may make the engine wait: it runs in its own process and is only listened to.
 """
@@ -15,6 +16,7 @@ import time
 from pathlib import Path
 
 from voipfleet import __version__, systemd
+from voipfleet.duties import duties
 from voipfleet.errors import VoipfleetError
 from voipfleet.manager import Manager
 from voipfleet.records.messages import CALL, PROBE, Status
@@ -34,8 +36,11 @@ class Service:
         self.config, self.config_path = config, config_path
         self.name = config.name_sensor or socket.gethostname()
         self.started = time.time()
-        self.engine = self.spool = self.uplink = self.listener = self.stored = None
-        self.sensors: dict[bytes, dict] = {}
+        self.duties = duties(config)
+        self.engine = self.spool = self.uplink = self.packets = self.stored = None
+        self.listeners: list = []
+        self.sensors: dict[tuple, dict] = {}
+        self._held: list[tuple[bytes, int, int, bytes]] = []  # records until it is known of which blocks they are
         self._tasks: list[asyncio.Task] = []
         self._stop = asyncio.Event()
 
@@ -51,17 +56,21 @@ class Service:
         manager = Manager(Path(config.control_socket), {"status": self._status_command, "probe": self._probe_command})
         try:
             await manager.start()
-            if not config.server_destination:
+            if self._stores:
                 await self._open_store()
-            if config.server_bind or config.server_destination:
-                await self._open_link()
-            if config.interface:
+            await self._open_links()
+            if self.duties.engine:
                 await self._start_engine()
             self._background(self.spool.run())
             self._background(self._watchdog())
-            if config.server_destination:
+            if self.packets:
+                for work in self.packets.work():
+                    self._background(work)
+            for listener in self.listeners:  # whoever connects is served at once
+                await listener.start()
+            if self.uplink:
                 self._background(self.uplink.run())
-            else:
+            elif self.stored:
                 self._background(self._deliver_here())
             systemd.notify("READY=1")
             log.info("voipfleet %s runs as %s: %s", __version__, self.name, self.mode())
@@ -75,8 +84,15 @@ class Service:
         config = self.config
         parts = ["capture"] if config.interface else []
         parts += ["central"] if config.server_bind else []
-        parts += ["client"] if config.server_destination else []
+        parts += ["mirror receiver"] if config.mirror_bind else []
+        parts += ["mirror source"] if config.mirror_destination else []
+        parts += ["packet sender" if config.packetbuffer_sender else "client"] if config.server_destination else []
         return "+".join(parts)
+
+    @property
+    def _stores(self) -> bool:
+        """Whether records end here."""
+        return not self.config.server_destination and (self.duties.analyses or bool(self.config.server_bind))
 
     async def _until_stopped(self) -> int:
         waits = [asyncio.create_task(self._stop.wait())]
@@ -95,18 +111,23 @@ class Service:
     async def _shut_down(self, manager: Manager) -> None:
         if self.engine:
             await self.engine.stop()  # its last records, open calls too, are put into the spool
+        for listener in self.listeners:
+            await listener.close()
         if self.spool:
+            self._note({})
             await self.spool.flush()
             last = self.spool.state.next_seq - 1
-            if self._tasks and (self.stored or self.uplink.state == "connected"):
+            if self._tasks and (self.stored or (self.uplink and self.uplink.state == "connected")):
                 try:
                     await asyncio.wait_for(self.spool.wait_acknowledged(last), LAST_DELIVERY)
                 except TimeoutError:
                     log.warning("%d records are not delivered yet; they wait in the outbox", self.spool.state.queued)
+        if self.packets and self._tasks and not await self.packets.delivered(LAST_DELIVERY):
+            log.warning("packets are not delivered yet; they wait in the buffer")
         if self.uplink:
             await self.uplink.close()
-        if self.listener:
-            await self.listener.close()
+        if self.packets:
+            await self.packets.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -134,21 +155,57 @@ class Service:
             if not self.config.interface:
                 raise
 
-    async def _open_link(self) -> None:
+    async def _open_links(self) -> None:
+        config, todo = self.config, self.duties
+        if not (config.server_destination or todo.sends or todo.receives):
+            return
         from voipfleet.link import keys
         from voipfleet.secrets import fleet_password
 
-        config = self.config
         identity = keys.load(Path(config.key_file))
         password = fleet_password(config)
         psk = await asyncio.to_thread(keys.psk_from_password, password, config.fleet_id)
-        if config.server_destination:
+        if config.server_destination and not config.packetbuffer_sender:
             self.uplink = self._records_uplink(identity, psk)
-            return
-        from voipfleet.listener import Listener
+        if todo.sends or todo.receives:
+            await self._open_packets(identity, psk)
 
-        self.listener = Listener(config, identity, psk, self.stored, self.sensors)
-        await self.listener.start()
+    async def _open_packets(self, identity, psk: bytes) -> None:
+        from voipfleet.link import types
+        from voipfleet.listener import KeyBook, Listener
+        from voipfleet.packets import Packets
+
+        config = self.config
+        self.packets = packets = await Packets.open(
+            config, self.name, self.spool, self.duties, analyse=self._hand, note=self._note, seen=self._seen,
+            status=self._status, identity=identity, psk=psk)  # fmt: skip
+        bind_key = self._bind_key if self.stored else KeyBook(Path(config.spooldir) / "known_sources").bind_key
+        of_packets = {types.ROLE_PACKETS: (packets.welcome, packets.serve)}
+        of_records = {types.ROLE_RECORDS: (self._welcome_records, self._serve_records)}
+        for bind, port, roles in ((config.server_bind, config.server_bind_port, of_records | of_packets),
+                                  (config.mirror_bind, config.mirror_bind_port, of_packets)):  # fmt: skip
+            if bind:
+                self.listeners.append(Listener(config, identity, psk, bind=bind, port=port, roles=roles,
+                                               bind_key=bind_key, sensors=self.sensors))  # fmt: skip
+
+    async def _bind_key(self, sensor_uuid: bytes, public: bytes) -> bool:
+        return await self.stored.call(self.stored.store.bind_key, sensor_uuid, public)
+
+    async def _welcome_records(self, peer):
+        return await self.stored.welcome(peer.sensor_uuid)
+
+    async def _serve_records(self, session, peer) -> None:
+        from voipfleet.central.ingest import serve_records
+
+        await serve_records(session, _who(peer), self.stored)
+
+    async def _seen(self, source: bytes, status: Status) -> None:
+        """A host that sends packets says something of itself."""
+        peer = next((entry for (uuid, *_), entry in self.sensors.items() if uuid == source), None)
+        if peer and self.stored:
+            from voipfleet.central.store import Peer
+
+            await self.stored.seen(Peer(source, peer["name"], peer["key"], peer["address"]), status)
 
     def _records_uplink(self, identity, psk: bytes):
         from voipfleet.link import client, types
@@ -169,14 +226,35 @@ class Service:
     async def _start_engine(self) -> None:
         from voipfleet.engine_process import EngineProcess
 
-        self.engine = EngineProcess(self.config_path, self._on_record)
+        hub = self.packets.hub if self.packets else None
+        self.engine = EngineProcess(
+            self.config_path, on_record=self._on_record, on_packets=hub.own if hub else _nothing,
+            on_heard=hub.own_heard if hub else _nothing, on_done=hub.analysed if hub else self._analysed)  # fmt: skip
         await self.engine.start()
+
+    async def _hand(self, handed) -> None:
+        await self.engine.hand(handed)
 
     def _on_record(self, body: bytes) -> None:
         from voipfleet.calls import record
 
         call = record.decode(body)
-        self.spool.put(call.uuid, call.revision, CALL, body)
+        offset = self.uplink.clock_offset if self.uplink else None
+        if offset is not None and not call.analysed_by:
+            call.clock_offset_ms = round(offset * 1000, 1)
+            body = record.encode(call)
+        self._held.append((call.uuid, call.revision, CALL, body))
+
+    def _analysed(self, through: int) -> None:
+        self._note({})
+
+    def _note(self, cursors) -> None:
+        """The records that came, and with them how far origins have come: in one transaction."""
+        held, self._held = self._held, []
+        for row in held:
+            self.spool.put(*row)
+        if cursors:
+            self.spool.note(cursors)
 
     async def _deliver_here(self) -> None:
         from voipfleet.central.store import Peer, StoreUnavailable
@@ -217,32 +295,54 @@ class Service:
                         "gaps": state.gaps, "not_written": self.spool.dropped, "outbox_error": self.spool.failing},
         }  # fmt: skip
         if self.engine:
-            report["capture"] = {"interfaces": list(self.config.interface), **self.engine.status}
+            report["capture"] = {"interfaces": list(self.config.interface or ()), **self.engine.status}
         if self.uplink:
-            report["link"] = {
-                "state": self.uplink.state, "central": self.uplink.peer, "why": self.uplink.why,
-                "seconds": round(time.time() - self.uplink.since, 1), "connections": self.uplink.connections,
-            }  # fmt: skip
+            report["link"] = self.uplink.report()
+        if self.packets:
+            report["packets"] = self.packets.report()
         if self.stored:
             report["store"] = {"ok": not self.stored.failing, "error": self.stored.failing}
-        if self.listener:
-            report["sensors"] = list(self.sensors.values())
+        if self.listeners:
+            report["sensors"] = [_shown(entry) for entry in self.sensors.values()]
         return report
 
     async def _probe_command(self, request: dict) -> dict:
-        """A record of its own kind travels the whole way; never shown as a call."""
+        """A record of its own kind travels the whole way, never shown as a call; and an empty block of packets."""
         seconds = min(float(request.get("timeout", 5.0)), 60.0)
-        before = self.spool.state.next_seq - 1
-        uuid = os.urandom(16)
-        self.spool.put(uuid, 1, PROBE, b"")
         try:
             async with asyncio.timeout(seconds):
-                while (seq := await self.spool.find(uuid, before)) is None:
-                    await asyncio.sleep(0.05)
-                await self.spool.wait_acknowledged(seq)
+                if self.packets:
+                    await self.packets.probe()
+                if self.uplink or self.stored:
+                    await self._probe_record()
         except TimeoutError:
             return {"acknowledged": False}
         return {"acknowledged": True}
+
+    async def _probe_record(self) -> None:
+        before = self.spool.state.next_seq - 1
+        uuid = os.urandom(16)
+        self.spool.put(uuid, 1, PROBE, b"")
+        while (seq := await self.spool.find(uuid, before)) is None:
+            await asyncio.sleep(0.05)
+        await self.spool.wait_acknowledged(seq)
+
+
+def _who(peer):
+    from voipfleet.central.store import Peer
+    from voipfleet.link import keys
+
+    return Peer(sensor_uuid=peer.sensor_uuid, name=peer.name, key=keys.fingerprint(peer.key), address=peer.address)
+
+
+def _shown(entry: dict) -> dict:
+    """A connection as `voipfleet status` has it."""
+    seconds = entry["clock"].seconds
+    return entry | {"clock": None, "clock_offset_ms": round(seconds * 1000, 1) if seconds is not None else None}
+
+
+def _nothing(_) -> None:
+    """What this instance has no use for."""
 
 
 def serve(config, config_path: str) -> int:

@@ -1,7 +1,9 @@
 """Keeps the connection to a receiver: connects, hands the session over, and when it breaks tries again for ever."""
 
 import asyncio
+import contextlib
 import logging
+import random
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -9,12 +11,13 @@ from pathlib import Path
 import msgspec
 
 from voipfleet.errors import VoipfleetError
-from voipfleet.link import client, keys, types
+from voipfleet.link import client, clock, keys, types
 from voipfleet.link.session import Session
 from voipfleet.records.messages import Ack, Batch, Status, Welcome
 
 log = logging.getLogger("voipfleet.uplink")
 CONNECT_SECONDS = 10.0
+FAIL_BACK = 30.0  # s between looks whether a host that is wanted more is back
 
 _decode_ack = msgspec.msgpack.Decoder(Ack).decode
 _decode_welcome = msgspec.msgpack.Decoder(Welcome).decode
@@ -22,6 +25,10 @@ _decode_welcome = msgspec.msgpack.Decoder(Welcome).decode
 
 class Malformed(VoipfleetError):
     """The receiver sent something that is no message."""
+
+
+class BetterHost(VoipfleetError):
+    """A host that stands before this one in the list is back."""
 
 
 class LinkTarget:
@@ -67,37 +74,74 @@ class Uplink:
         self._session: Session | None = None
         self.state, self.peer, self.why, self.since = "connecting", "", "", time.time()
         self.connections = 0
+        self.offset: float | None = None  # of the last session: the receiver's clock minus ours, s
+        self._connected = False
 
     async def run(self) -> None:
+        """For ever: the first host of the list that takes us; while that is not the first, back as soon as that is."""
         delays = client.backoff()
         while True:
-            for host in self._hosts:
+            for place, host in enumerate(self._hosts):
+                self._connected = False
                 try:
-                    await self._connect_and_serve(host)
-                    delays = client.backoff()
+                    await self._connect_and_serve(host, self._hosts[:place])
                 except* (VoipfleetError, OSError, EOFError) as group:
-                    if self.state == "connected":
-                        delays = client.backoff()
                     self._down(host, _first(group))
+                if self._connected:
+                    delays = client.backoff()
+                    break
             await asyncio.sleep(next(delays))
 
-    async def _connect_and_serve(self, host: str) -> None:
-        config = self._config
-        session, body = await client.connect(
-            host, self._port, identity=self._identity, psk=self._psk, role=self._role,
-            pins=keys.parse_pins(config.server_key), tofu_path=Path(config.spooldir) / "known_server",
-            hello=self._hello(), timeout=CONNECT_SECONDS,
-        )  # fmt: skip
+    async def _connect_and_serve(self, host: str, better: tuple[str, ...]) -> None:
+        session, body = await self._connect(host)
         self._session = session
         try:
             welcome = decoded(_decode_welcome, body, "welcome")
             self.state, self.peer, self.why, self.since = "connected", welcome.central_name, "", time.time()
             self.connections += 1
-            log.info("connected to %s (%s)", welcome.central_name, host)
-            await self._serve(session, welcome)
+            self._connected = True
+            log.info("%s: connected to %s (%s)", self._name, welcome.central_name, host)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(clock.watch(session.clock, welcome.central_name))
+                tasks.create_task(self._back(better))
+                await self._serve(session, welcome)
         finally:
+            self.offset = session.clock.seconds
             self._session = None
             await session.close("end of delivery")
+
+    async def _connect(self, host: str) -> tuple[Session, bytes]:
+        config = self._config
+        return await client.connect(
+            host, self._port, identity=self._identity, psk=self._psk, role=self._role,
+            pins=keys.parse_pins(config.server_key), tofu_path=Path(config.spooldir) / "known_server",
+            hello=self._hello(), timeout=CONNECT_SECONDS,
+        )  # fmt: skip
+
+    async def _back(self, better: tuple[str, ...]) -> None:
+        """Ends the connection once a host that stands before this one in the list answers again."""
+        while better:
+            await asyncio.sleep(FAIL_BACK * random.uniform(0.8, 1.2))
+            for host in better:
+                with contextlib.suppress(VoipfleetError, OSError, EOFError):
+                    session, _ = await self._connect(host)
+                    await session.close("back again")
+                    raise BetterHost(f"{host} is back, so it is used again")
+
+    @property
+    def clock_offset(self) -> float | None:
+        """Our clock minus the receiver's, s; as it was last measured."""
+        theirs = self._session.clock.seconds if self._session else self.offset
+        return -theirs if theirs is not None else None
+
+    def report(self) -> dict:
+        """For `voipfleet status`."""
+        offset = self.clock_offset
+        return {
+            "state": self.state, "central": self.peer, "why": self.why, "hosts": list(self._hosts),
+            "seconds": round(time.time() - self.since, 1), "connections": self.connections,
+            "clock_offset_ms": round(offset * 1000, 1) if offset is not None else None,
+        }  # fmt: skip
 
     def _down(self, host: str, error: BaseException) -> None:
         why = str(error) or type(error).__name__

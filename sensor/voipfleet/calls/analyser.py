@@ -23,7 +23,9 @@ LINGER = SECOND // 2  # late RTP after the end of a call
 RETRY = 60 * SECOND  # a caller who is asked for a password may have to ask a person for it
 PATIENCE = 2 * SECOND  # how often all open calls are looked at: their timeouts are minutes
 GRID = SECOND // 10  # records leave at these times, so that the cut into blocks changes nothing
-MAX_LATE, MAX_RECENT = 2_000, 4_096
+SILENT = 3600 * SECOND  # after which nobody waits for a sensor's packets any more
+KEEP = 300 * SECOND  # for which streams wait for the call that they are of, where SIP comes from other hosts
+MAX_LATE, MAX_RECENT, MAX_WAITING = 2_000, 4_096, 20_000
 COUNTERS = ("packets", "ignored", "held", "made", "sip", "sip_errors", "rtp", "rtcp", "other", "drops", "calls",
             "calls_evicted", "streams_refused", "streams_evicted", "span_duplicates")  # fmt: skip
 
@@ -68,6 +70,7 @@ class Analyser:
         self._waiting: dict[bytes, _Waiting] = {}  # calls that have left, and whose evidence may be late
         self._recent: dict[tuple, int] = {}  # messages just seen, to tell what a mirror port delivers twice
         self._now = 0
+        self._clocks: dict[str, int] = {"": 0}  # of each sensor: all that it captured before is here; ns
         self._due = self._look = 0  # when something may leave next; when all calls are looked at next
 
     @property
@@ -89,7 +92,8 @@ class Analyser:
             self._count(f"ignored_{reason}", number)
         if block.drops:
             for _, call in self._calls:
-                call.drops += block.drops
+                if block.sensor in call.views:
+                    call.drops += block.drops
         signalling = self._sip[packets.sport] | self._sip[packets.dport]
         found = rtp.parse(packets, ~signalling)
         self._count("rtp", len(found.index))
@@ -130,7 +134,19 @@ class Analyser:
             out += self._turn(last)
         upto(1 << 62)
         self._now = max(self._now, last)
+        self._clocks[block.sensor] = max(self._clocks.get(block.sensor, 0), last)
         return out
+
+    def clock(self, sensor: str, now_ns: int = 0, offset_ms: float | None = None) -> None:
+        """What another host says of itself: all that it captured before `now_ns` was fed; how far its clock is off."""
+        self._clocks[sensor] = max(self._clocks.get(sensor, 0), now_ns)
+        if offset_ms is not None:
+            self._maker.offsets[sensor] = offset_ms
+
+    def _time(self, sensors: set[str]) -> int:
+        """Until when these have told all; who has been silent for long does not hold up anything."""
+        told = min((self._clocks.get(sensor, 0) for sensor in sensors if sensor), default=self._now)
+        return min(self._now, max(told, self._now - SILENT))
 
     def _control(self, packets: Packets, at: int) -> None:
         start = int(packets.start[at])
@@ -172,6 +188,7 @@ class Analyser:
                     upto(ts)
                 self._media.name(endpoint, media, key, ts)
             if call.state == "ended":
+                call.told = self._now if sensor else 0  # what comes late from another host comes in its order
                 self._over.add(key)
                 self._due = min(self._due, self._leaves(call))
         except sip.ParseError as error:
@@ -234,24 +251,26 @@ class Analyser:
                 self._over.discard(key)
             elif self._leaves(call) <= self._due:
                 out.append(self._emit(key, self._why(call)))
-        out += [revised for key in [key for key, left in self._waiting.items() if left.until <= self._due]
-                for revised in self._settle(key)]  # fmt: skip
+        everybody = self._time(set(self._clocks)) if self._waiting else 0
+        excess = len(self._waiting) - MAX_WAITING
+        over = [key for at, (key, left) in enumerate(self._waiting.items()) if left.until <= everybody or at < excess]
+        out += [revised for key in over for revised in self._settle(key)]
         if self._due >= self._look:
             for key, call in self._calls:
                 if call.state != "ended" and call.wake < self._now:
                     when, why = self._expires(key, call)
-                    if when < self._now:
+                    if when < self._time(call.views):
                         out.append(self._emit(key, why))
             out += self._registrations.expire(self._now)
             self._forget()
             quiet = max(self._due, min(until, self._registrations.next))
             self._look = ((self._due if len(self._calls) else quiet) // PATIENCE + 1) * PATIENCE
         self._due = min([self._look, *(self._leaves(self._calls.get(key)) for key in self._over),
-                         *(left.until for left in self._waiting.values())])  # fmt: skip
+                         *(left.until for left in self._waiting.values() if left.until > self._due)])  # fmt: skip
         return out
 
     def _leaves(self, call: Dialog) -> int:
-        return -(-(call.last + LINGER) // GRID) * GRID
+        return -(-(max(call.last, call.told) + LINGER) // GRID) * GRID
 
     def _why(self, call: Dialog) -> str:
         return "cancel" if call.cancelled else "bye" if call.hung_up_by else "rejected"
@@ -274,14 +293,14 @@ class Analyser:
             else:
                 patience, rtp_may_come = min(patience, call.session_expires or patience), True
         when, why = min((since + patience * SECOND, why), (call.setup + s.absolute_timeout * SECOND, "timeout"))
-        call.wake = min(when, self._now + s.rtptimeout * SECOND) if rtp_may_come else when
+        call.wake = min(when, self._time(call.views) + s.rtptimeout * SECOND) if rtp_may_come else when
         return when, why
 
     def _forget(self) -> None:
-        before = self._now - 60 * SECOND
+        keep = KEEP if self.settings.late else 60 * SECOND
         self._calls.forget(self._now)
-        self._reports.forget(before)
-        self._media.forget(before)
+        self._reports.forget(self._now - keep)
+        self._media.forget({sensor: self._time({sensor}) - keep for sensor in self._clocks})
         while len(self._late) > MAX_LATE:
             del self._late[next(iter(self._late))]
 

@@ -51,6 +51,7 @@ class Dialog:
     referred_to: str = ""
     replaces: bytes = b""
     last: int = 0
+    told: int = 0  # when its end came here, if that was from another host
     wake: int = 0  # ns: it cannot time out before
     drops: int = 0
     agents: dict[str, str] = field(default_factory=dict)

@@ -27,6 +27,7 @@ class Maker:
 
     def __init__(self, sensor: str, site: str, digits: bool, media: Media, reports: Reports):
         self._sensor, self._site, self._digits, self._media, self._reports = sensor, site, digits, media, reports
+        self.offsets: dict[str, float] = {}  # ms by which other sensors' clocks are ahead of ours
 
     def make(self, call: Dialog, claimed: list[Stream], end_reason: str, why: list[str]) -> CallRecord:
         """The record; `why` it is partial for other reasons than those found here."""
@@ -56,6 +57,7 @@ class Maker:
             dtmf_callee=call.digits.get("callee", "") if self._digits else "",
             referred_to=call.referred_to, replaces=sip.show(call.replaces), drops=call.drops,
             views=len(call.views | {stream.sensor for stream in claimed}) or 1, streams=streams,
+            clock_offset_ms=self.offsets.get(call.sensor),
         )  # fmt: skip
 
     @staticmethod

@@ -1,7 +1,7 @@
 """RTP streams by addresses, ports and SSRC, kept without waiting for SIP; calls claim them by their endpoints."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -190,11 +190,13 @@ class Media:
         """Time of its newest packet, ns."""
         return int(self._last[stream.row])
 
-    def forget(self, before: int) -> None:
-        """Drop streams without a packet since `before` that belong to no endpoint of a call."""
-        for row in np.nonzero(self._last[: len(self._by_row)] < before)[0].tolist():
+    def forget(self, before: Mapping[str, int]) -> None:
+        """Drop streams without a packet since `before`, by sensor, that belong to no endpoint of a call."""
+        for row in np.nonzero(self._last[: len(self._by_row)] < max(before.values()))[0].tolist():
             stream = self._by_row[row]
-            if stream and stream.src not in self._users and stream.dst not in self._users:
+            if stream is None or self._last[row] >= before.get(stream.sensor, 0):
+                continue
+            if stream.src not in self._users and stream.dst not in self._users:
                 self.drop(stream)
 
     def drop(self, stream: Stream) -> None:

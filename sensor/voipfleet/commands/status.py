@@ -67,9 +67,12 @@ async def _healthy(path: Path, seconds: float) -> tuple[dict, str]:
 
 
 def _fault(report: dict) -> str:
-    link, store = report.get("link"), report.get("store")
+    link, store, packets = (report.get(name) for name in ("link", "store", "packets"))
     if link and link["state"] != "connected":
         return f"not connected to the central ({link['why'] or link['state']})"
+    for one in packets["links"] if packets else ():
+        if one["state"] != "connected":
+            return f"not connected to the receiver of its packets ({one['why'] or one['state']})"
     if store and not store["ok"]:
         return store["error"]
     return report["records"]["outbox_error"]
@@ -88,12 +91,46 @@ def describe(report: dict) -> list[str]:
     if capture := report.get("capture"):
         lines += _capture(capture)
     if link := report.get("link"):
-        state = f"connected to {link['central']}" if link["state"] == "connected" else f"{link['state']}: {link['why']}"
-        lines.append(f"link: {state} for {link['seconds']:.0f} s, {link['connections']} connections")
+        lines.append(f"link: {_state(link)}")
+    if packets := report.get("packets"):
+        lines += _packets(packets)
     if store := report.get("store"):
         lines.append("store: " + ("ok" if store["ok"] else store["error"]))
     for sensor in report.get("sensors", []):
-        lines.append(f"sensor {sensor['name']} from {sensor['address']}, key {sensor['key']}")
+        lines.append(f"{sensor['name']} sends {sensor['sends']} from {sensor['address']}, key {sensor['key']}"
+                     f"{_clock(sensor)}")  # fmt: skip
+    return lines
+
+
+def _state(link: dict) -> str:
+    up = link["state"] == "connected"
+    state = f"connected to {link['central']}" if up else f"{link['state']}: {link['why']}"
+    return f"{state} for {link['seconds']:.0f} s, {link['connections']} connections{_clock(link)}"
+
+
+def _clock(one: dict) -> str:
+    offset = one.get("clock_offset_ms")
+    return "" if offset is None else f", clock {offset:+.1f} ms"
+
+
+def _packets(packets: dict) -> list[str]:
+    """Where packets go, what waits and what was lost; and what came from others."""
+    lines = []
+    for link in packets["links"]:
+        buffer = link["buffer"]
+        lines.append(f"packets to {link['key']}: {_state(link)}")
+        lines.append(f"  {buffer['put']:,} put = {buffer['acknowledged']:,} acknowledged"
+                     f" + {buffer['memory']:,} in memory + {buffer['disk']:,} on disk + {buffer['dropped']:,} dropped;"
+                     f" {buffer['lag_seconds']:g} s behind")  # fmt: skip
+        if link["ratio"] is not None:
+            lines.append(f"  sent {link['packets']:,} packets in {link['bytes']:,} bytes, {link['ratio']:.0%} of their"
+                         f" size; {link['bytes_saved']:,} bytes saved")  # fmt: skip
+        if buffer["error"]:
+            lines.append(f"  {buffer['error']}")
+    for one in packets["received"]:
+        lines.append(f"packets from {one['source'][:8]}: {one['packets']:,} in {one['bytes']:,} bytes,"
+                     f" {one['lost']:,} lost before they were sent,"
+                     f" {one['looped']:,} blocks refused as a loop")  # fmt: skip
     return lines
 
 
@@ -105,11 +142,14 @@ def _capture(capture: dict) -> list[str]:
                          if name.startswith(prefix) and value)  # fmt: skip
 
     get = capture.get
-    lines = [f"capture on {', '.join(capture['interfaces'])}: {get('packets', 0):,} packets, {get('sip', 0):,} SIP,"
+    own = ", ".join(capture["interfaces"])
+    where = f"capture on {own}" if own else "analysis of what others capture"
+    lines = [f"{where}: {get('packets', 0):,} packets, {get('sip', 0):,} SIP,"
              f" {get('rtp', 0):,} RTP, {get('rtcp', 0):,} RTCP; {get('calls_active', 0):,} calls up,"
              f" {get('calls', 0):,} ended",
              f"dropped: kernel {get('capture_kernel_drops_total', 0):,}, records between the processes"
-             f" {get('pipe_records_dropped_total', 0):,}; calls ended early for room"
+             f" {get('pipe_records_dropped_total', 0):,}, packets between the processes"
+             f" {get('pipe_packets_dropped_total', 0):,}; calls ended early for room"
              f" {get('calls_evicted', 0):,}"]  # fmt: skip
     for title, prefix in (("other packets", "ignored_"), ("SIP refused", "sip_error_")):
         if found := several(prefix):

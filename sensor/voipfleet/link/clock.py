@@ -1,8 +1,12 @@
-"""How far the clock at the other end of a link is off. No I/O."""
+"""How far the clock at the other end of a link is off."""
 
+import asyncio
+import logging
 from collections import deque
 
+log = logging.getLogger("voipfleet.link")
 SAMPLES = 8
+SETTLE, EVERY = 5.0, 30.0  # s until the first look, and between looks
 WARN = 2.0  # s; from here on a person should look after the clock
 
 
@@ -29,3 +33,18 @@ class Offset:
     def round_trip(self) -> float | None:
         """Seconds of the exchange that tells."""
         return min(self._samples)[0] if self._samples else None
+
+
+async def watch(clock: Offset, name: str) -> None:
+    """Warn where the peer's clock is off, once for each time that it is; runs beside a session."""
+    warned = False
+    await asyncio.sleep(SETTLE)
+    while True:
+        seconds = clock.seconds
+        off = seconds is not None and abs(seconds) > WARN
+        if off and not warned:
+            way = "ahead of" if seconds > 0 else "behind"
+            log.warning("the clock of %s is %.1f s %s ours; let both follow NTP (times of its calls are taken as they"
+                        " are, with this offset beside them)", name, abs(seconds), way)  # fmt: skip
+        warned = off
+        await asyncio.sleep(EVERY)

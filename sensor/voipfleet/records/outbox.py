@@ -9,8 +9,10 @@ that was restored from a backup gets them again.
 import os
 import sqlite3
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
@@ -18,6 +20,9 @@ from voipfleet.errors import VoipfleetError
 from voipfleet.records.messages import CALL, GAP, MAX_BATCH_BYTES, MAX_ROWS, GapRecord, Row
 
 SCHEMA = 1
+MAX_EPOCHS = 8  # of one capturing host whose cursors are kept
+Origin = tuple[bytes, bytes]
+NOTHING: Mapping[Origin, int] = MappingProxyType({})
 QUOTA_ROWS = 3_000_000  # about 2 GiB; beyond it the oldest rows are given up, as a gap record says
 
 _TABLES = """
@@ -25,6 +30,8 @@ CREATE TABLE IF NOT EXISTS outbox (
     seq INTEGER PRIMARY KEY, uuid BLOB NOT NULL, revision INTEGER NOT NULL, kind INTEGER NOT NULL,
     body BLOB NOT NULL, created INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS origins (
+    uuid BLOB, epoch BLOB, number INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (uuid, epoch)) WITHOUT ROWID;
 """
 
 
@@ -92,12 +99,16 @@ class Outbox:
             self.epoch, next_seq, acked, floor or next_seq, next_seq - 1, self._get("acknowledged"), queued,
             self._get("gaps"))  # fmt: skip
 
-    def append(self, rows: list[tuple[bytes, int, int, bytes]]) -> int:
-        """Store (uuid, revision, kind, body) rows in one transaction, synced; returns the last `seq`."""
+    def append(self, rows: list[tuple[bytes, int, int, bytes]], origins: Mapping[Origin, int] = NOTHING) -> int:
+        """Store (uuid, revision, kind, body) rows in one transaction, synced; returns the last `seq`.
+
+        `origins`: through which block of each capturing host's packets these are all records.
+        """
         now = int(time.time())
         self._begin()
         try:
             seq = self._insert(rows, now)
+            self._keep_origins(origins, now)
             (held,) = self._db.execute("SELECT max(seq) - min(seq) + 1 FROM outbox").fetchone()
             if held and held > self._quota:
                 seq = self._give_up_oldest(held - self._quota, now)
@@ -106,6 +117,11 @@ class Outbox:
             self._db.execute("ROLLBACK")
             raise
         return seq
+
+    def origins(self) -> dict[Origin, int]:
+        """(uuid of a capturing host, epoch of its numbers) -> the last block whose records are here."""
+        return {(uuid, epoch): number for uuid, epoch, number in
+                self._db.execute("SELECT uuid, epoch, number FROM origins")}  # fmt: skip
 
     def read(self, after: int, limit: int = MAX_ROWS, max_bytes: int = MAX_BATCH_BYTES) -> list[Row]:
         """The rows that follow `after`, at most `limit` and (but for the first) `max_bytes` of bodies."""
@@ -171,6 +187,16 @@ class Outbox:
         )
         self._set("next_seq", first + len(rows))
         return first + len(rows) - 1
+
+    def _keep_origins(self, origins: Mapping[Origin, int], now: int) -> None:
+        for (uuid, epoch), number in origins.items():
+            known = self._db.execute("SELECT 1 FROM origins WHERE uuid = ? AND epoch = ?", (uuid, epoch)).fetchone()
+            self._db.execute("INSERT OR REPLACE INTO origins VALUES (?, ?, ?, ?)", (uuid, epoch, number, now))
+            if not known:  # a capturing host begins a new epoch whenever it starts
+                self._db.execute(
+                    "DELETE FROM origins WHERE uuid = ? AND epoch NOT IN"
+                    " (SELECT epoch FROM origins WHERE uuid = ? ORDER BY at DESC LIMIT ?)", (uuid, uuid, MAX_EPOCHS)
+                )  # fmt: skip
 
     def _give_up_oldest(self, count: int, now: int) -> int:
         """Room for new records: acknowledged rows go unnoticed, undelivered ones leave a gap record."""

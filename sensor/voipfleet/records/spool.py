@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import logging
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from voipfleet.records.messages import Row
-from voipfleet.records.outbox import Outbox, OutboxState
+from voipfleet.records.outbox import Origin, Outbox, OutboxState
 
 log = logging.getLogger("voipfleet.outbox")
 GROUP_SECONDS, GROUP_ROWS = 0.05, 100  # a sync costs milliseconds whatever it carries
@@ -20,6 +21,7 @@ class Spool:
         self._outbox = outbox
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")
         self._pending: list[tuple[bytes, int, int, bytes]] = []
+        self._origins: dict[Origin, int] = {}
         self._wake = asyncio.Event()
         self._full = asyncio.Event()
         self._committing = asyncio.Lock()
@@ -28,6 +30,7 @@ class Spool:
         self.failing = ""
         self.state: OutboxState = outbox.state()
         self.sensor_uuid = outbox.sensor_uuid
+        self.origins = outbox.origins()  # as it was at the start
 
     def put(self, uuid: bytes, revision: int, kind: int, body: bytes) -> None:
         self._pending.append((uuid, revision, kind, body))
@@ -47,6 +50,11 @@ class Spool:
             if not await self.flush():
                 await asyncio.sleep(1.0)
 
+    def note(self, origins: Mapping[Origin, int]) -> None:
+        """How far capturing hosts' packets are analysed; committed with the records that were put before."""
+        self._origins.update(origins)
+        self._wake.set()
+
     async def flush(self) -> bool:
         """Commit everything that was put until now; False where the disk refuses (it stays pending)."""
         async with self._committing:
@@ -55,16 +63,18 @@ class Spool:
     async def _commit(self) -> bool:
         self._wake.clear()
         self._full.clear()
-        if not self._pending:
+        if not (self._pending or self._origins):
             return True
         rows, self._pending = self._pending, []
+        origins, self._origins = self._origins, {}
         try:
-            await self._call(self._outbox.append, rows)
+            await self._call(self._outbox.append, rows, origins)
         except Exception as error:  # a full or failing disk must not end the daemon
             if not self.failing:
                 log.error("outbox: cannot write records (%s); make room on its file system", error)
             self.failing = str(error)
             self._pending = rows + self._pending
+            self._origins = origins | self._origins
             self._wake.set()
             return False
         if self.failing:

@@ -9,7 +9,7 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -17,9 +17,10 @@ import msgspec
 from voipfleet.records.messages import Status
 from voipfleet.relay import codec
 from voipfleet.relay.buffer import PacketBuffer
-from voipfleet.relay.messages import Heard, Origin
+from voipfleet.relay.messages import Handed, Heard, Origin
 from voipfleet.relay.shifts import Shifts
 
+Key = tuple[bytes, bytes]  # uuid of a capturing host, epoch of its numbers
 CONFIRM_EVERY = 0.2  # s between transactions of what was analysed
 
 
@@ -39,33 +40,23 @@ class Output:
         return [self.heard.pop(uuid)[0] for uuid in found]
 
 
-@dataclass(frozen=True, slots=True)
-class Handed:
-    """A block for the analysis: `sensor` captured it; `shift` ns are taken off its times; `offset` ms is what records
-    say of its clock."""
-
-    seq: int
-    sensor: str
-    shift: int
-    offset: float
-    body: bytes
-
-
 class Hub:
-    """`analyse(Handed)` gives a block to the analysis and waits while that has enough (None: nothing is analysed here);
-    `commit(cursors)` stores records that came and (origin, epoch) -> number, and says whether it could."""
+    """`analyse(Handed)` gives a block to the analysis and waits while that has enough (None: nothing is analysed here).
+    `note(cursors)` keeps (origin, epoch) -> number together with the records that came until then; `commit()` makes
+    that safe, and says whether it could. `cursors` is what was kept before; `seen` is told what sources say of
+    themselves."""
 
     def __init__(self, own: bytes, name: str, outputs: list[Output], *,
                  analyse: Callable[[Handed], Awaitable[None]] | None,
-                 commit: Callable[[dict[tuple[bytes, bytes], int]], Awaitable[bool]],
-                 cursors: dict[tuple[bytes, bytes], int],
-                 seen: Callable[[bytes, Status], Awaitable[None]]):  # fmt: skip
+                 note: Callable[[Mapping[Key, int]], None], commit: Callable[[], Awaitable[bool]],
+                 cursors: Mapping[Key, int], seen: Callable[[bytes, Status], Awaitable[None]]):  # fmt: skip
         self._own, self._name, self.outputs = own, name, outputs
-        self._analyse, self._commit, self._cursors, self._seen = analyse, commit, cursors, seen
+        self._analyse, self._note, self._commit, self._seen = analyse, note, commit, seen
+        self._cursors = dict(cursors)
         self._epoch, self._number, self._seq = os.urandom(16), 0, 0
-        self._fed: deque[tuple[int, tuple[bytes, bytes], int, asyncio.Future]] = deque()
+        self._fed: deque[tuple[int, Key, int, asyncio.Future]] = deque()
+        self._noted: list[asyncio.Future] = []  # of blocks that are analysed, and not committed yet
         self._analysed = asyncio.Event()
-        self._through = 0  # the last block of `_seq` that was analysed
         self._shifts = Shifts()
         self.offsets: dict[bytes, Callable[[], float | None]] = {}  # by source: its clock minus ours now, s
         self.repeated = 0  # blocks that had come before, by another way or before a crash
@@ -105,14 +96,14 @@ class Hub:
             parts.append(loop.create_future())
             self._fed.append((self._seq, key, origin.number, parts[-1]))
             shift = self._shifts.of(origin.hops[0], onward.offset)
-            await self._analyse(Handed(self._seq, origin.name, shift, onward.offset / 1000, body))
+            await self._analyse(Handed(origin.name, shift, onward.offset / 1000, self._seq, body))
         missing = len(parts)
 
         def one_less(_) -> None:
             nonlocal missing
             missing -= 1
-            if not missing and not safe.done():
-                safe.set_result(None)
+            if not missing:
+                _done(safe)
 
         for part in parts:
             part.add_done_callback(one_less)
@@ -131,14 +122,19 @@ class Hub:
             output.heard[first] = Heard(onward, heard.clock), output.last
         if self._analyse:
             shift = self._shifts.of(first, onward.offset)
-            await self._analyse(Handed(0, onward.name, shift, onward.offset / 1000, heard.clock.to_bytes(8, "big")))
+            await self._analyse(Handed(onward.name, shift, onward.offset / 1000, clock=heard.clock - shift))
 
     async def status(self, source: bytes, status: Status) -> None:
         await self._seen(source, status)
 
     def analysed(self, seq: int) -> None:
         """All blocks through there are analysed, and their records have come."""
-        self._through = max(self._through, seq)
+        cursors: dict[Key, int] = {}
+        while self._fed and self._fed[0][0] <= seq:
+            _, key, number, future = self._fed.popleft()
+            cursors[key] = max(number, cursors.get(key, 0))
+            self._noted.append(future)
+        self._note(cursors)
         self._analysed.set()
 
     def _onward(self, source: bytes, origin: Origin) -> Origin:
@@ -154,24 +150,14 @@ class Hub:
         while True:
             await self._analysed.wait()
             self._analysed.clear()
-            await self.settle()
+            futures, self._noted = self._noted, []
+            if futures and not await self._commit():
+                self._noted = futures + self._noted
+                self._analysed.set()
+            else:
+                for future in futures:
+                    _done(future)
             await asyncio.sleep(CONFIRM_EVERY)
-
-    async def settle(self) -> None:
-        """Commit what was analysed until now."""
-        done = []
-        while self._fed and self._fed[0][0] <= self._through:
-            done.append(self._fed.popleft())
-        cursors: dict[tuple[bytes, bytes], int] = {}
-        for _, key, number, _ in done:
-            cursors[key] = max(number, cursors.get(key, 0))
-        if done and not await self._commit(cursors):
-            self._fed.extendleft(reversed(done))
-            self._analysed.set()
-            return
-        for *_, future in done:
-            if not future.done():
-                future.set_result(None)
 
     async def watch(self, output: Output) -> None:
         """Tell of blocks that are safe in a destination's buffer, for ever."""
@@ -179,9 +165,12 @@ class Hub:
         while True:
             through = await output.buffer.wait_safe(through)
             while output.waiting and output.waiting[0][0] <= through:
-                future = output.waiting.popleft()[1]
-                if not future.done():
-                    future.set_result(None)
+                _done(output.waiting.popleft()[1])
+
+
+def _done(future: asyncio.Future) -> None:
+    if not future.done():  # its connection may have ended
+        future.set_result(None)
 
 
 def lag(oldest: int) -> float:

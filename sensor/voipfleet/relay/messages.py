@@ -62,3 +62,17 @@ class Heard(msgspec.Struct, array_like=True, frozen=True):
 
     origin: Origin
     clock: Number
+
+
+class Handed(msgspec.Struct, array_like=True, frozen=True):
+    """From the courier to the engine: block `seq` for the analysis, or with HEARD what an origin's clock says.
+
+    `sensor` captured it; `shift` ns are to be taken off its times; `offset` ms is what records say of its clock.
+    """
+
+    sensor: str
+    shift: int
+    offset: float
+    seq: int = 0
+    body: bytes = b""
+    clock: int = 0  # ns, shifted already

@@ -47,5 +47,5 @@ _NOT_YET = "is checked and rendered but cannot run in this release; wait for the
 
 def pending(settings: Mapping) -> list[Finding]:
     """Modes that can be checked, rendered and drawn but that this release cannot run."""
-    modes = ("packetbuffer_sender", "mirror_destination", "mirror_bind")
+    modes = ()
     return [(key, _NOT_YET) for key in modes if settings[key]]

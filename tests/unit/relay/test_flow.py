@@ -93,7 +93,9 @@ async def connection(buffer, receiver, rng=None):
     stream = receiver.expect(SOURCE, buffer.epoch, buffer.acknowledged + 1)
     welcome = Welcome(b"", b"", "hq", stream.epoch, stream.safe)
     serving = asyncio.create_task(receiver.serve(far, SOURCE, "branch1"))
-    sending = asyncio.create_task(send_blocks(near, welcome, buffer, status=lambda: STATUS, heard=lambda number: [], totals=Totals()))
+    sending = asyncio.create_task(
+        send_blocks(near, welcome, buffer, status=lambda: STATUS, heard=lambda number: [], totals=Totals())
+    )
     last = buffer.blocks[-1].number
     while not sending.done() and not serving.done() and buffer.acknowledged < last:
         await asyncio.sleep(0.01)

@@ -1,0 +1,43 @@
+"""What an instance does about packets, by its configuration: used by courier and engine, so that both mean the same."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where packets go: `key` is the configuration key that says so."""
+
+    key: str
+    hosts: tuple[str, ...]
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Duties:
+    """`captures`: own interfaces. `receives`: other hosts' packets. `analyses`: makes records, of both.
+    `sends`: where packets go on to."""
+
+    captures: bool
+    receives: bool
+    analyses: bool
+    sends: tuple[Destination, ...]
+
+    @property
+    def engine(self) -> bool:
+        """Whether there is anything for a capture process to do."""
+        return self.captures or (self.receives and self.analyses)
+
+
+def duties(config) -> Duties:
+    """Who sends its packets to a central, or mirrors them and has neither a central for records nor is one, leaves the
+    analysis to the receiver."""
+    sender = bool(config.packetbuffer_sender)
+    sends = []
+    if config.mirror_destination:
+        sends.append(Destination("mirror_destination", tuple(config.mirror_destination),
+                                 config.mirror_destination_port))  # fmt: skip
+    if sender:
+        sends.append(Destination("server_destination", tuple(config.server_destination),
+                                 config.server_destination_port))  # fmt: skip
+    analyses = not sender and bool(config.server_destination or config.server_bind or not config.mirror_destination)
+    return Duties(bool(config.interface), bool(config.mirror_bind or config.server_bind), analyses, tuple(sends))

@@ -1,0 +1,128 @@
+"""The courier's part that is about packets: buffers, links to where they go, and what comes from other hosts."""
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+
+from voipfleet.duties import Destination, Duties
+from voipfleet.link import types
+from voipfleet.link.client import Hello
+from voipfleet.records.messages import Status, Welcome
+from voipfleet.records.spool import Spool
+from voipfleet.relay import codec
+from voipfleet.relay.buffer import PacketBuffer
+from voipfleet.relay.hub import Hub, Output, lag
+from voipfleet.relay.receive import Receiver
+from voipfleet.relay.send import Totals, send_blocks
+from voipfleet.uplink import Uplink
+
+MB = 1 << 20
+
+
+class Packets:
+    """Made by `open`. `hub` gets what is captured and received, `receiver` serves sessions of role 2."""
+
+    def __init__(self, config, name: str, spool: Spool):
+        self._config, self._name, self._spool = config, name, spool
+        self.hub: Hub
+        self.receiver: Receiver
+        self._uplinks: list[tuple[Output, Uplink, Totals]] = []
+
+    @classmethod
+    async def open(cls, config, name: str, spool: Spool, duties: Duties, *, analyse, note, seen, status,
+                   identity=None, psk=b"") -> "Packets":  # fmt: skip
+        """`analyse`, `note` and `seen` as Hub has them; `status()` is what this instance says of itself."""
+        self = cls(config, name, spool)
+        outputs = [await self._output(destination, len(duties.sends)) for destination in duties.sends]
+        self.hub = Hub(spool.sensor_uuid, name, outputs, analyse=analyse if duties.analyses else None, note=note,
+                       commit=spool.flush, cursors=spool.origins, seen=seen)  # fmt: skip
+        self.receiver = Receiver(spool.sensor_uuid, self.hub)
+        for destination, output in zip(duties.sends, outputs, strict=True):
+            self._uplinks.append(self._uplink(destination, output, identity, psk, status))
+        return self
+
+    async def _output(self, destination: Destination, several: int) -> Output:
+        config = self._config
+        folder = Path(config.packetbuffer_file_path or Path(config.spooldir) / "packets") / destination.key
+        buffer = await PacketBuffer.open(folder, memory=config.max_buffer_mem * MB // several,
+                                         disk=config.packetbuffer_file_totalmaxsize * MB // several)  # fmt: skip
+        return Output(destination.key, buffer, last=buffer.last)
+
+    def _uplink(self, destination: Destination, output: Output, identity, psk: bytes, status: Callable[[], Status]):
+        totals = Totals()
+
+        def hello() -> Hello:
+            return Hello(sensor_uuid=self._spool.sensor_uuid, name=self._name, spool_epoch=output.buffer.epoch,
+                         next_seq=output.buffer.through + 1)  # fmt: skip
+
+        async def serve(session, welcome: Welcome) -> None:
+            await send_blocks(session, welcome, output.buffer, status=status, heard=output.told, totals=totals)
+
+        uplink = Uplink(self._config, identity, psk, role=types.ROLE_PACKETS, hosts=destination.hosts,
+                        port=destination.port, hello=hello, serve=serve, name=destination.key,
+                        meanwhile="packets wait in the buffer")  # fmt: skip
+        return output, uplink, totals
+
+    def work(self) -> list[Coroutine]:
+        """What runs for ever."""
+        return [
+            self.hub.confirm(),
+            *(part for output, uplink, _ in self._uplinks for part in (uplink.run(), self.hub.watch(output))),
+        ]
+
+    async def welcome(self, peer) -> Welcome:
+        stream = self.receiver.expect(peer.sensor_uuid, peer.hello.spool_epoch, peer.hello.next_seq)
+        return Welcome(os.urandom(8), self._spool.sensor_uuid, self._name[:64], stream.epoch, stream.safe)
+
+    async def serve(self, session, peer) -> None:
+        self.hub.offsets[peer.sensor_uuid] = lambda: session.clock.seconds
+        await self.receiver.serve(session, peer.sensor_uuid, peer.name)
+
+    async def probe(self) -> None:
+        """Returns when every receiver has taken an empty block."""
+        self.hub.own(codec.dropped(0))
+        wanted = [(output.buffer, output.last) for output, _, _ in self._uplinks]
+        while any(buffer.through < number for buffer, number in wanted):
+            await asyncio.sleep(0.05)
+
+    async def delivered(self, seconds: float) -> bool:
+        """Whether all that waits has left within that time, as far as there are connections."""
+        live = [output.buffer for output, uplink, _ in self._uplinks if uplink.state == "connected"]
+        try:
+            async with asyncio.timeout(seconds):
+                while any(buffer.through < buffer.last for buffer in live):
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            return False
+        return True
+
+    async def close(self) -> None:
+        for output, uplink, _ in self._uplinks:
+            await uplink.close()
+            await output.buffer.close()
+
+    @property
+    def uplinks(self) -> list[Uplink]:
+        return [uplink for _, uplink, _ in self._uplinks]
+
+    def report(self) -> dict:
+        """For `voipfleet status`: each link, what waits for it, what it saved; and what came from others."""
+        links = []
+        for output, uplink, totals in self._uplinks:
+            state = output.buffer.state()
+            links.append({
+                **uplink.report(), "key": output.name, "packets": totals.packets, "bytes": totals.sent,
+                "bytes_saved": totals.raw - totals.sent,
+                "ratio": round(totals.sent / totals.raw, 3) if totals.raw else None,
+                "buffer": {
+                    "put": state.put.packets, "acknowledged": state.acknowledged.packets,
+                    "memory": state.memory.packets, "disk": state.disk.packets, "dropped": state.dropped.packets,
+                    "memory_bytes": state.memory.bytes, "disk_bytes": state.disk_bytes,
+                    "lag_seconds": round(lag(state.oldest), 1), "error": state.fault,
+                },
+            })  # fmt: skip
+        return {"links": links, "received": [
+            {"source": source.hex(), "blocks": one.blocks, "packets": one.packets, "bytes": one.size,
+             "lost": one.lost_packets, "looped": one.looped} for source, one in self.receiver.streams.items()
+        ], "repeated": self.hub.repeated}  # fmt: skip
