@@ -6,6 +6,7 @@ RFC 3339 with microseconds in JSON. Addresses are `address:port`, IPv6 in bracke
 """
 
 import datetime
+from typing import Literal
 
 import msgspec
 
@@ -48,7 +49,7 @@ class StreamRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
 class MediaRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Where one side of a call takes media, by its SDP: what finds and names a stream that another sensor saw."""
 
-    side: str  # caller, callee: who receives there
+    side: Literal["caller", "callee"]  # who receives there
     address: str
     codecs: dict[int, tuple[str, int]] = {}  # payload type: name, clock rate (ticks/s)
     ptime: float = 0.0  # ms; 0: not said
