@@ -112,13 +112,6 @@ def parse(text: str, where: str = "", *, import_reference: bool = False) -> Conf
     return config
 
 
-def refuse_pending(config: Config) -> None:
-    """Raise ConfigError where the file asks for a mode that this release can check and render but not run."""
-    faults = [Fault(config.where, config.lines.get(key, 0), key, why) for key, why in instance.pending(config.values)]
-    if faults:
-        raise ConfigError(faults)
-
-
 def convert(option: Option, text: str):
     """`text` as the type of `option`; ValueError with `fault; what to do`. Secrets are never quoted in it."""
     text = text.strip()

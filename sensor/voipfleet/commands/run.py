@@ -12,7 +12,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     settings = config.load(args.config)
-    config.refuse_pending(settings)
     systemd.log_to_stderr()
     from voipfleet.service import serve
 

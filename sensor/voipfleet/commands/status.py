@@ -147,10 +147,9 @@ def _capture(capture: dict) -> list[str]:
     lines = [f"{where}: {get('packets', 0):,} packets, {get('sip', 0):,} SIP,"
              f" {get('rtp', 0):,} RTP, {get('rtcp', 0):,} RTCP; {get('calls_active', 0):,} calls up,"
              f" {get('calls', 0):,} ended",
-             f"dropped: kernel {get('capture_kernel_drops_total', 0):,}, records between the processes"
-             f" {get('pipe_records_dropped_total', 0):,}, packets between the processes"
-             f" {get('pipe_packets_dropped_total', 0):,}; calls ended early for room"
-             f" {get('calls_evicted', 0):,}"]  # fmt: skip
+             f"dropped: kernel {get('capture_kernel_drops_total', 0):,}, between the processes records"
+             f" {get('pipe_records_dropped_total', 0):,}, packets {get('pipe_packets_dropped_total', 0):,};"
+             f" calls ended early for room {get('calls_evicted', 0):,}"]  # fmt: skip
     for title, prefix in (("other packets", "ignored_"), ("SIP refused", "sip_error_")):
         if found := several(prefix):
             lines.append(f"{title}: {found}")

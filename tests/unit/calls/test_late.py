@@ -57,3 +57,42 @@ def test_the_first_record_leaves_at_once_and_comes_again_only_where_there_was_mo
 def test_who_has_no_other_hosts_does_not_wait():
     out, analyser = merged(lambda packet: False, 0, late=0)
     assert len(out) == 1 and not analyser._waiting
+
+
+def test_a_probe_that_is_ten_minutes_behind_after_an_outage():
+    """Its calls live by its own clock: nothing times out while their next packets are on the way."""
+    out, analyser = merged(lambda packet: True, 600)
+    last = out[-1]
+    assert (last.end_reason, last.sensor, last.analysed_by, last.partial) == ("bye", "probe", "here", False)
+    assert [(s.received, s.lost) for s in last.streams] == [(50, 0)] * 2
+    assert analyser.active_calls == 0
+
+
+def silent(*said: int) -> list:
+    """Records while a probe captured half a call, of the times (s) at which it says that it is only quiet."""
+    analyser, out = Analyser(AnalyserSettings(late=8), sensor="here"), []
+    for ts, packet in [(ts, packet) for ts, packet in play().packets if b"BYE" not in packet]:
+        out += analyser.feed(replace(block_of([packet], start=ts), sensor="probe"))
+    analyser.clock("probe", 0, offset_ms=-12.5)
+    for second in range(0, 1200, 2):
+        if second in said:
+            analyser.clock("probe", START + second * 10**9)
+        out += [(second, call) for call in analyser.tick(START + second * 10**9)]
+    return out
+
+
+def test_a_call_ends_by_the_clock_of_who_sees_it():
+    assert silent() == []  # it may be cut off: its BYE may wait there
+    ((second, call),) = silent(100, 400)
+    assert second == 400 and (call.end_reason, call.clock_offset_ms) == ("rtp_timeout", -12.5)
+    assert silent(100, 200) == []
+
+
+def test_packets_that_one_host_lost_are_no_drops_of_calls_that_it_did_not_see():
+    analyser, out = Analyser(sensor="here"), []
+    for ts, packet in play().packets:
+        block = replace(block_of([packet], start=ts), sensor="probe")
+        out += analyser.feed(block)
+        out += analyser.feed(replace(block_of([], start=ts), sensor="other", drops=3))
+    (call,) = out + analyser.finish()
+    assert call.drops == 0 and not call.partial
