@@ -75,19 +75,19 @@ class Uplink:
         self.state, self.peer, self.why, self.since = "connecting", "", "", time.time()
         self.connections = 0
         self.offset: float | None = None  # of the last session: the receiver's clock minus ours, s
-        self._connected = False
+        self._connected = self._closing = False
 
     async def run(self) -> None:
         """For ever: the first host of the list that takes us; while that is not the first, back as soon as that is."""
         delays = client.backoff()
-        while True:
+        while not self._closing:
             for place, host in enumerate(self._hosts):
                 self._connected = False
                 try:
                     await self._connect_and_serve(host, self._hosts[:place])
                 except* (VoipfleetError, OSError, EOFError) as group:
                     self._down(host, _first(group))
-                if self._connected:
+                if self._connected or self._closing:
                     delays = client.backoff()
                     break
             await asyncio.sleep(next(delays))
@@ -145,6 +145,8 @@ class Uplink:
 
     def _down(self, host: str, error: BaseException) -> None:
         why = str(error) or type(error).__name__
+        if self._closing:
+            return
         if self.state == "connected" or why != self.why:
             log.warning("%s %s: %s; %s, trying again", self._name, host, why, self._meanwhile)
         if self.state == "connected":
@@ -152,6 +154,8 @@ class Uplink:
         self.state, self.why = "disconnected", why
 
     async def close(self) -> None:
+        """Hang up, and do not come again."""
+        self._closing = True
         if self._session:
             await self._session.close("shutdown")
 

@@ -12,7 +12,8 @@ REPORT = {
     "packets": {
         "links": [{
             "key": "mirror_destination", "state": "connected", "central": "hq", "why": "", "seconds": 5.0,
-            "connections": 2, "clock_offset_ms": -3.0, "packets": 1000, "bytes": 150_000, "bytes_saved": 50_000, "ratio": 0.75,
+            "connections": 2, "clock_offset_ms": -3.0, "packets": 1000, "bytes": 150_000, "bytes_saved": 50_000,
+            "ratio": 0.75,
             "buffer": {"put": 1200, "acknowledged": 900, "memory": 100, "disk": 150, "dropped": 50, "lag_seconds": 2.5,
                        "error": "no room"},
         }],

@@ -1,0 +1,113 @@
+"""The modes when hosts go away: nothing is lost nor doubled on the way but for what docs/buffering.md names."""
+
+import threading
+import time
+
+import pytest
+from support.fleet import LOCAL, Hosts, arrive, complete
+
+SHORT = 4  # packets of RTP each way: calls that are over in 20 ms
+
+
+@pytest.fixture
+def hosts(namespace, tmp_path):
+    with Hosts(namespace, tmp_path) as made:
+        yield made
+
+
+def chain(hosts, sender: str):
+    c = hosts.add("c", server_bind="127.0.0.1")
+    b = hosts.add("b", mirror_bind="127.0.0.1", packetbuffer_sender=sender, **LOCAL)
+    a = hosts.add("a", interface="vb", mirror_destination="127.0.0.1")
+    hosts.start()
+    return a, b, c
+
+
+def settled(*daemons) -> None:
+    """Until nothing is on its way any more: no packets and no records wait."""
+    for daemon in daemons:
+        daemon.until(lambda status: status["records"]["queued"] == 0
+                     and not any(link["buffer"]["memory"] + link["buffer"]["disk"]
+                                 for link in status.get("packets", {}).get("links", [])), 60)  # fmt: skip
+
+
+@pytest.mark.parametrize("sender", ["no", "yes"])
+@pytest.mark.parametrize("victim", ["b", "c"])
+def test_fifty_calls_while_a_receiver_of_the_chain_is_killed_between_them(hosts, sender, victim):
+    """Killed and started again five times, while calls are placed that are over when the kill comes or begin after."""
+    a, _, c = chain(hosts, sender)
+    killed = hosts.all[victim]
+    for number in range(0, 50, 10):
+        hosts.place(*range(number, number + 10), rtp=SHORT)
+        if victim == "c" or sender == "yes" or number == 0:
+            killed.kill()  # what it has not acknowledged comes again
+        else:
+            settled(a)
+            killed.kill()
+        killed.start(wait=None)
+    calls = arrive(c, range(50), 60)
+    complete(calls, "a", "c" if sender == "yes" else "b", rtp=SHORT)
+
+
+@pytest.mark.parametrize("sender", ["no", "yes"])
+def test_fifty_calls_while_the_source_is_killed(hosts, sender):
+    """What it had captured for a second is on its disk."""
+    a, _, c = chain(hosts, sender)
+    for number in range(0, 50, 10):
+        hosts.place(*range(number, number + 10), rtp=SHORT)
+        time.sleep(2)
+        a.kill()
+        a.start(wait=None)
+        a.until(lambda status: "packets" in status.get("capture", {}))
+    complete(arrive(c, range(50), 60), "a", "c" if sender == "yes" else "b", rtp=SHORT)
+
+
+def test_an_outage_of_the_receiver_and_a_restart_of_the_source(hosts):
+    """What waits survives the source; it comes in order, and faster than calls do."""
+    b = hosts.add("b", mirror_bind="127.0.0.1")
+    a = hosts.add("a", interface="vb", mirror_destination="127.0.0.1")
+    hosts.start()
+    b.stop()
+    hosts.place(*range(10))
+    status = a.until(lambda status: status["packets"]["links"][0]["buffer"]["disk"] > 400)
+    assert status["packets"]["links"][0]["buffer"]["lag_seconds"] > 0
+    assert "nothing listens there" in status["packets"]["links"][0]["why"]
+    a.stop()
+    a.start(wait=None)
+    a.until(lambda status: "packets" in status.get("capture", {}))
+    hosts.place(*range(10, 20))
+    a.kill()
+    a.start(wait=None)
+    b.start(wait=None)
+    complete(arrive(b, range(20), 40), "a", "b")
+
+
+def test_beyond_the_bound_the_oldest_go_and_the_receiver_says_how_many(hosts):
+    b = hosts.add("b", mirror_bind="127.0.0.1")
+    a = hosts.add("a", interface="vb", mirror_destination="127.0.0.1", max_buffer_mem=1,
+                  packetbuffer_file_totalmaxsize=1, packetbuffer_compress="no")  # fmt: skip
+    hosts.start()
+    b.stop()
+    hosts.place(*range(12), rtp=600)
+    buffer = a.until(lambda status: status["packets"]["links"][0]["buffer"]["dropped"])["packets"]["links"][0]["buffer"]
+    b.start(wait=None)
+    settled(a)
+    status = b.until(lambda status: status["packets"]["received"])
+    buffer = a.until(lambda status: True)["packets"]["links"][0]["buffer"]
+    assert buffer["put"] == buffer["acknowledged"] + buffer["dropped"]
+    assert status["packets"]["received"][0]["lost"] == buffer["dropped"] > 0
+    calls = b.calls()
+    assert calls and sorted(int(call["caller"]) for call in calls)[-1] == 11  # the newest are there
+    assert "lost" in b.log() and "the buffer was full" in b.log()
+
+
+def test_calls_that_are_up_when_the_link_breaks_are_whole(hosts):
+    """The receiver is stopped and goes on: TCP breaks, nobody loses anything."""
+    _, b, c = chain(hosts, "yes")
+    placing = threading.Thread(target=hosts.place, args=range(6), kwargs={"rtp": 300})
+    placing.start()
+    while placing.is_alive():
+        time.sleep(0.7)
+        b.stop()
+        b.start(wait=None)
+    complete(arrive(c, range(6), 40), "a", "c", rtp=300)
