@@ -137,6 +137,16 @@ encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(CallRecord).decode
 
 
+def of_side(call: CallRecord, side: str) -> list[StreamRecord]:
+    """What a side sent, as one sensor saw it where several did: the record's own if it can be, so as to count once."""
+    found = [stream for stream in call.streams if stream.direction == side]
+    sensors = [stream.sensor for stream in found]
+    if len(set(sensors)) < 2:
+        return found
+    best = call.sensor if call.sensor in sensors else sensors[0]
+    return [stream for stream in found if stream.sensor == best]
+
+
 def rfc3339(ns: int) -> str | None:
     """`ns` since the epoch as RFC 3339 UTC with microseconds; None for 0 (not seen)."""
     if not ns:

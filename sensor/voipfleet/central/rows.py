@@ -18,9 +18,14 @@ def clean(text: str | None) -> str:
 
 
 def call_row(row: Row, origin: str) -> dict:
-    """The columns of table `calls` for a row with a msgpack CallRecord, `origin` being the sensor's authenticated name.
+    """The columns of table `calls` for a row with a msgpack CallRecord, as read() and columns() say."""
+    return columns(*read(row, origin))
 
-    ValueError or msgspec.DecodeError where it cannot be stored.
+
+def read(row: Row, origin: str) -> tuple[CallRecord, bytes]:
+    """The record in a row, and its msgpack, with a sensor's name: `origin` is its authenticated one.
+
+    ValueError or msgspec.DecodeError where it is none.
     """
     call, body = record.decode(row.body), row.body
     if (call.uuid, call.revision) != (row.uuid, row.revision):
@@ -28,25 +33,30 @@ def call_row(row: Row, origin: str) -> dict:
     if not call.sensor:
         call.sensor = origin
         body = record.encode(call)
+    return call, body
+
+
+def columns(call: CallRecord, body: bytes) -> dict:
+    """The columns of table `calls` but `origin`; ValueError where no column holds a value."""
     day = datetime.datetime.fromtimestamp(call.setup_time // 1_000_000_000, datetime.UTC).date()
-    columns = {
+    values = {
         "uuid": call.uuid, "day": day, "revision": call.revision,
         "method": clean(call.method)[:16], "setup_time": call.setup_time,
         "answer_time": call.answer_time, "end_time": call.end_time, "duration": call.duration,
         "connect_duration": call.connect_duration, "final_response": call.final_response,
         "one_way": int(call.one_way), "partial": int(call.partial), "body": body,
     }  # fmt: skip
-    columns.update({name: clean(getattr(call, name)) for name in PROMOTED})
+    values.update({name: clean(getattr(call, name)) for name in PROMOTED})
     for side in ("caller", "callee"):
-        columns[f"{side}_lost"], columns[f"{side}_mos"] = _direction(call, side)
-    for name, value in columns.items():
+        values[f"{side}_lost"], values[f"{side}_mos"] = _direction(call, side)
+    for name, value in values.items():
         if isinstance(value, int | float) and not -_LIMIT <= value < _LIMIT:  # neither does NaN or infinity
             raise ValueError(f"{name} is {value}, which no column holds")
-    return columns
+    return values
 
 
 def _direction(call: CallRecord, side: str) -> tuple[int | None, float | None]:
-    streams = [stream for stream in call.streams if stream.direction == side]
+    streams = record.of_side(call, side)
     if not streams:
         return None, None
     mos = [stream.mos for stream in streams if stream.mos is not None]

@@ -61,6 +61,7 @@ calls = Table(
     Column("caller_mos", Float),
     Column("callee_lost", Integer),
     Column("callee_mos", Float),
+    Column("origin", _uuid, nullable=False, server_default=""),  # the sensor that sent it and may revise it
     Column("body", _blob, nullable=False),
     Index("calls_setup_time", "setup_time"),
     Index("calls_caller", "caller", "setup_time"),
@@ -74,6 +75,37 @@ _in_order_of_arrival = DDL(
     " ADD COLUMN id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT FIRST, ADD PRIMARY KEY (id, day)"
 )
 event.listen(calls, "after_create", _in_order_of_arrival.execute_if(dialect=("mysql", "mariadb")))
+
+# What a call was made of, where it is more than one record, and every record of streams without a call; as they came.
+parts = Table(
+    "parts", metadata,
+    Column("uuid", _uuid, primary_key=True),
+    Column("revision", Integer, nullable=False),
+    Column("origin", _uuid, nullable=False),
+    Column("body", _blob, nullable=False),
+    **_table,
+)  # fmt: skip
+
+# Which parts a row of `calls` was made of. Streams may be of several calls: legs that share their media.
+joins = Table(
+    "joins", metadata,
+    Column("call", _uuid, primary_key=True),
+    Column("part", _uuid, primary_key=True),
+    Index("joins_part", "part"),
+    **_table,
+)  # fmt: skip
+
+# Where calls, and streams without one, had their media: how one finds the other. Kept from the first such stream on.
+endpoints = Table(
+    "endpoints", metadata,
+    Column("address", String(64), primary_key=True),
+    Column("first", BigInteger, primary_key=True, autoincrement=False),  # ns, by the central's clock
+    Column("uuid", _uuid, primary_key=True),  # of a row of `calls`, or of a part of method RTP
+    Column("last", BigInteger, nullable=False),
+    Column("streams", Integer, nullable=False),  # 1: of a part of method RTP
+    Index("endpoints_uuid", "uuid"),
+    **_table,
+)  # fmt: skip
 
 sensors = Table(
     "sensors", metadata,
@@ -124,6 +156,8 @@ gaps = Table(
     **_table,
 )  # fmt: skip
 
+# `store_uuid`: this database's own name. `joining`: held by whoever writes calls, so that two centrals never make two
+# rows of one call; 1 from the first record of streams without a call on.
 meta = Table(
     "meta", metadata,
     Column("name", String(64), primary_key=True),

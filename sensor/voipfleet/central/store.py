@@ -10,13 +10,15 @@ import time
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from voipfleet.calls import record
 from voipfleet.calls.record import CallRecord
 from voipfleet.central import faults, migrate, rows, schema
 from voipfleet.central.faults import StoreUnavailable
+from voipfleet.central.joins import Joins, Work, take_turn
+from voipfleet.central.merging import RTP
+from voipfleet.central.upsert import upsert
 from voipfleet.central.url import place
 from voipfleet.records.messages import CALL, GAP, PROBE, Ack, Batch, GapRecord, Row, Status
 
@@ -105,9 +107,13 @@ class Store:
         self, *, since: int = 0, limit: int = 0, number: str = "", site: str = "", call_id: str = "",
         method: str = "INVITE",
     ) -> list[CallRecord]:  # fmt: skip
-        """Calls (with method REGISTER: registrations) since `since` (ns), oldest first; the newest `limit` (0: all)."""
+        """Calls (with method REGISTER: registrations) since `since` (ns), oldest first; the newest `limit` (0: all).
+
+        Streams of no call are among the calls, with method RTP.
+        """
         table = schema.calls
-        query = sa.select(table.c.body).where(table.c.setup_time >= since, table.c.method == method)
+        methods = [method, RTP] if method == "INVITE" else [method]
+        query = sa.select(table.c.body).where(table.c.setup_time >= since, table.c.method.in_(methods))
         if number:
             number = rows.clean(number)
             query = query.where(sa.or_(table.c.caller == number, table.c.callee == number))
@@ -150,7 +156,8 @@ class Store:
         for row in fresh:
             try:
                 if row.kind == CALL:
-                    found.append((row, rows.call_row(row, peer.name)))
+                    call, body = rows.read(row, peer.name)
+                    found.append((row, call, rows.columns(call, body) | {"origin": peer.sensor_uuid}))
                 elif row.kind == PROBE:
                     self._probe(connection, peer)
                 elif row.kind == GAP:
@@ -159,16 +166,54 @@ class Store:
                     raise ValueError(f"rows of kind {row.kind} are not known to this release")
             except (ValueError, msgspec.MsgspecError, OverflowError) as error:
                 self._quarantine(connection, peer, row, error)
-        self._keep_days(connection, [values for _, values in found])
-        self._insert_calls(connection, peer, found)
+        if found:
+            self._write_calls(connection, peer, found)
 
-    def _keep_days(self, connection: sa.Connection, found: list[dict]) -> None:
-        """A call stays under the day that it was first stored under: another one would make a second row of it."""
+    def _write_calls(self, connection: sa.Connection, peer: Peer, found: list[tuple[Row, CallRecord, dict]]) -> None:
+        """Each into a row of its own, then together what belongs together; a newer revision of a part to its part."""
+        active = take_turn(connection)
+        joins = Joins(connection, self._upsert, active)
+        uuids = [row.uuid for row, _, _ in found]
+        parts = joins.known(uuids)
         table = schema.calls
-        query = sa.select(table.c.uuid, table.c.day).where(table.c.uuid.in_([values["uuid"] for values in found]))
-        days = dict(connection.execute(query).all()) if found else {}
-        for values in found:
-            values["day"] = days.setdefault(values["uuid"], values["day"])
+        query = sa.select(table.c.uuid, table.c.day, table.c.origin).where(table.c.uuid.in_(uuids))
+        there = {uuid: (day, origin) for uuid, day, origin in connection.execute(query)}
+        fresh, revised = [], {}
+        for row, call, values in found:
+            # A call stays under the day that it was first stored under: another one would make a second row of it.
+            values["day"], sender = there.setdefault(row.uuid, (values["day"], peer.sensor_uuid))
+            revision, sender = parts.get(row.uuid, (-1, sender))
+            if sender and sender != peer.sensor_uuid:
+                self._quarantine(connection, peer, row, ValueError("another sensor has sent a record of this name"))
+            elif row.uuid not in parts:
+                fresh.append((row, call, values))
+            elif row.revision > revision:
+                parts[row.uuid] = row.revision, sender
+                revised[row.uuid] = row, call
+        related = joins.same_call([call for _, call, _ in fresh], peer.sensor_uuid)
+        self._insert_calls(connection, peer, [(row, values) for row, _, values in fresh])
+        streams = {call.uuid for _, call, _ in fresh if call.method == RTP}
+        calls = {call.uuid for _, call, _ in fresh if call.method == "INVITE"} if active or streams else set()
+        if related or revised or streams or calls:
+            self._join(connection, peer, active, Work(related, revised, streams, calls))
+
+    def _join(self, connection: sa.Connection, peer: Peer, active: bool, work: Work) -> bool:
+        """All at once; where the database refuses, one by one, and what it refuses stays a row of its own."""
+        joins = Joins(connection, self._upsert, active)
+        try:
+            with connection.begin_nested():
+                joins.join(work, peer.sensor_uuid)
+            return joins.active
+        except (SQLAlchemyError, ValueError, OverflowError) as error:
+            faults.raise_unless_of_the_row(error)
+            if len(single := work.single()) > 1:
+                for one in single:
+                    active = self._join(connection, peer, active, one)
+            for row, _ in work.revised.values() if len(single) == 1 else ():
+                self._quarantine(connection, peer, row, error)
+            if len(single) == 1:
+                log.warning("a record of %s is not joined with others (%s)", peer.name, rows.clean(str(error)))
+            return active
 
     def _insert_calls(self, connection: sa.Connection, peer: Peer, found: list[tuple[Row, dict]]) -> None:
         """All at once; where the database refuses, halves, until the one row that it refuses is alone."""
@@ -217,27 +262,8 @@ class Store:
             self._upsert(schema.sensors, None), {"uuid": sensor_uuid, **empty, **numbers, "counters": "{}"}
         )
 
-    def _upsert(self, table: sa.Table, newer: str | None, *, replace: bool = False) -> sa.Insert:
-        """Insert; a row that is there is kept, replaced (`replace`), or replaced if column `newer` is greater."""
-        keys = [column.name for column in table.primary_key]
-        rest = [c.name for c in table.columns if c.name not in keys and c.name != newer]
-        if self._sqlite:
-            insert = sqlite.insert(table)
-            if not (newer or replace):
-                return insert.on_conflict_do_nothing(index_elements=keys)
-            columns = [*rest, newer] if newer else rest
-            condition = insert.excluded[newer] > table.c[newer] if newer else None
-            new = {name: insert.excluded[name] for name in columns}
-            return insert.on_conflict_do_update(index_elements=keys, set_=new, where=condition)
-        insert = mysql.insert(table)
-        if replace:
-            return insert.on_duplicate_key_update({name: insert.inserted[name] for name in rest})
-        if not newer:  # a no-op update, since INSERT IGNORE would also hide what does not fit
-            return insert.on_duplicate_key_update({keys[0]: table.c[keys[0]]})
-        is_newer = insert.inserted[newer] > table.c[newer]
-        # The server assigns from left to right: the compared column comes last.
-        new = [(name, sa.func.IF(is_newer, insert.inserted[name], table.c[name])) for name in [*rest, newer]]
-        return insert.on_duplicate_key_update(new)
+    def _upsert(self, table: sa.Table, newer: str | None = None, *, replace: bool = False) -> sa.Insert:
+        return upsert(table, self._sqlite, newer, replace=replace)
 
     def _check_server(self, connection: sa.Connection) -> None:
         query = sa.text("SELECT @@SESSION.sql_mode, @@innodb_flush_log_at_trx_commit, @@max_allowed_packet")

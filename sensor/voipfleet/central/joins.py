@@ -1,0 +1,305 @@
+"""Calls of several records in the database: views of one call in one row, streams without a call with the call they are
+of. Every part is kept as it came, and a row is made anew from its parts, so any order of arrival gives the same.
+
+All of it is done under the lock of `take_turn`, in the transaction in which the records are stored.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from voipfleet.calls import record
+from voipfleet.calls.record import CallRecord
+from voipfleet.central import claims, merging, rows, schema
+from voipfleet.central.claims import LONGEST, SLACK
+from voipfleet.central.merging import RTP
+from voipfleet.records.messages import Row
+
+MAX_VIEWS, MAX_PARTS = 16, 64  # of one call: what comes beyond stays apart
+MAX_NEAR = 64  # of what has the same address at that time, the nearest
+LOOK_BACK, MAX_BACK = 3600 * 1_000_000_000, 5_000  # ns, calls: whose endpoints are learnt when the first streams come
+Ends = dict[bytes, tuple[set[str], tuple[int, int]]]  # by uuid: addresses, and (first, last) of their time
+
+
+def take_turn(connection: sa.Connection) -> bool:
+    """Wait for the other central on this database; whether there are streams without a call here, ever."""
+    table = schema.meta
+    query = sa.select(table.c.value).where(table.c.name == "joining").with_for_update()
+    return bool(connection.execute(query).scalar_one())
+
+
+@dataclass(frozen=True)
+class Work:
+    """What was just stored: `related` as same_call() says, `revised` newer revisions of parts, `streams` and `calls`
+    the new rows of method RTP and of calls."""
+
+    related: dict[bytes, list[bytes]]
+    revised: dict[bytes, tuple[Row, CallRecord]]
+    streams: set[bytes]
+    calls: set[bytes]
+
+    def single(self) -> list["Work"]:
+        """One for each record."""
+        uuids = self.related.keys() | self.revised.keys() | self.streams | self.calls
+        return [Work({k: v for k, v in self.related.items() if k == uuid},
+                     {k: v for k, v in self.revised.items() if k == uuid}, self.streams & {uuid}, self.calls & {uuid})
+                for uuid in sorted(uuids)]  # fmt: skip
+
+
+class Joins:
+    """The parts in one transaction. `upsert(table, newer)` makes the statement of voipfleet.central.upsert."""
+
+    def __init__(self, connection: sa.Connection, upsert: Callable[..., sa.Insert], active: bool):
+        self._do, self._upsert, self.active = connection.execute, upsert, active
+
+    def known(self, uuids: Collection[bytes]) -> dict[bytes, tuple[int, bytes]]:
+        """(revision, origin) of those that are parts."""
+        table = schema.parts
+        query = sa.select(table.c.uuid, table.c.revision, table.c.origin).where(table.c.uuid.in_(uuids))
+        return {uuid: (revision, origin) for uuid, revision, origin in self._do(query)} if uuids else {}
+
+    def same_call(self, found: Iterable[CallRecord], origin: bytes) -> dict[bytes, list[bytes]]:
+        """Rows of other senders that have the Call-ID of a record, by the record's uuid."""
+        by_id: dict[str, list[bytes]] = defaultdict(list)
+        for call in found:
+            if call.method not in (RTP, "REGISTER") and call.call_id:
+                by_id[rows.clean(call.call_id)].append(call.uuid)
+        table, related = schema.calls, defaultdict(list)
+        query = sa.select(table.c.call_id, table.c.uuid, table.c.origin).where(table.c.call_id.in_(list(by_id)))
+        for call_id, uuid, sender in self._do(query) if by_id else ():
+            for one in by_id.get(call_id, ()):
+                if uuid != one and sender and sender != origin:
+                    related[one].append(uuid)
+        return dict(related)
+
+    def join(self, work: Work, origin: bytes) -> None:
+        """Put together what belongs together; all of it is from `origin`."""
+        related, streams, calls = work.related, work.streams, work.calls
+        revised = [call for _, call in work.revised.values()]
+        touched = set(calls) if self.active or streams else set()
+        for call in revised:
+            table = schema.parts
+            new = {"revision": call.revision, "body": record.encode(call)}
+            self._do(table.update().where(table.c.uuid == call.uuid).values(new))
+        of = self._calls_of([call.uuid for call in revised])
+        changed = {uuid for call in revised for uuid in of[call.uuid]}
+        for uuid, others in related.items():
+            if row := self._view(uuid, others, origin):
+                touched.discard(uuid)
+                changed.add(row)
+        if streams:
+            self._keep_streams(streams)
+        moved = set(streams) | {call.uuid for call in revised if call.method == RTP}
+        if streams and not self.active:
+            self.active = True
+            touched |= self._look_back(moved)
+        self._reckon(touched, changed, moved)
+
+    # -- views ---------------------------------------------------------------------------------------
+
+    def _view(self, uuid: bytes, others: list[bytes], origin: bytes) -> bytes | None:
+        """Make a row a part of the one of `others` that it is a view of; which one that is, if any."""
+        mine = self._views([uuid]).get(uuid)
+        if not mine:
+            return None
+        best = None
+        for row, views in self._views(others).items():
+            shared = [found for view in views if (found := claims.overlap(mine[0], view)) is not None]
+            if shared and len(views) < MAX_VIEWS and origin not in self._senders(row):
+                best = max(best or (max(shared), row), (max(shared), row))
+        if best is None:
+            return None
+        self._become_parts([uuid, best[1]])
+        table = schema.joins
+        self._do(table.update().where(table.c.part == uuid).values(call=best[1]))
+        self._do(schema.calls.delete().where(schema.calls.c.uuid == uuid))
+        self._do(schema.endpoints.delete().where(schema.endpoints.c.uuid == uuid))
+        return best[1]
+
+    def _senders(self, row: bytes) -> set[bytes]:
+        parts, joins = schema.parts, schema.joins
+        query = sa.select(parts.c.uuid, parts.c.origin).join(joins, joins.c.part == parts.c.uuid)
+        streams = self._joined([row])
+        return {origin for part, origin in self._do(query.where(joins.c.call == row)).all() if part not in streams}
+
+    def _become_parts(self, uuids: Collection[bytes]) -> None:
+        """Rows that were one record each are kept as their own first part."""
+        table = schema.calls
+        missing = set(uuids) - self.known(uuids).keys()
+        query = sa.select(table.c.uuid, table.c.revision, table.c.origin, table.c.body).where(table.c.uuid.in_(missing))
+        found = [row._asdict() for row in self._do(query)] if missing else []
+        if found:
+            self._do(self._upsert(schema.parts), found)
+            self._do(self._upsert(schema.joins), [{"call": row["uuid"], "part": row["uuid"]} for row in found])
+
+    # -- streams -------------------------------------------------------------------------------------
+
+    def _keep_streams(self, uuids: Collection[bytes]) -> None:
+        table = schema.calls
+        query = sa.select(table.c.uuid, table.c.revision, table.c.origin, table.c.body).where(table.c.uuid.in_(uuids))
+        found = [row._asdict() for row in self._do(query)]
+        if found:
+            self._do(self._upsert(schema.parts), found)
+
+    def _look_back(self, uuids: Collection[bytes]) -> set[bytes]:
+        """The first streams without a call that ever came here: the rows of calls that they may be of."""
+        meta, table = schema.meta, schema.calls
+        self._do(meta.update().where(meta.c.name == "joining").values(value=b"\1"))
+        since = min((claims.span(part)[0] for part in self._bodies(uuids).values()), default=0) - LOOK_BACK
+        query = sa.select(table.c.uuid).where(table.c.setup_time >= since, table.c.method == "INVITE")
+        return set(self._do(query.order_by(table.c.setup_time.desc()).limit(MAX_BACK)).scalars())
+
+    def _reckon(self, touched: set[bytes], changed: set[bytes], streams: set[bytes]) -> None:
+        """Who has which streams, and the rows that follow. `changed`: rows whose views changed; `touched`: rows that
+        are new and may have streams; `streams`: parts of method RTP that are new or changed."""
+        parts, remade = self._bodies(streams), set(changed)
+        if self.active:
+            calls = {key: claims.candidate(key, views) for key, views in self._views(changed | touched).items()}
+            ends = {key: (set(one.until), (one.begin, one.open)) for key, one in calls.items()}
+            self._put(ends, streams=False)
+            self._put(_ends(parts), streams=True)
+            near = set().union(*self._near(ends, streams=True).values()) | self._joined(changed)
+            parts |= self._bodies(near - parts.keys())
+        if parts:
+            remade |= self._claim(parts, streams)
+        self._make(remade)
+
+    def _claim(self, parts: dict[bytes, CallRecord], anew: set[bytes]) -> set[bytes]:
+        """Give each part to its calls; the rows that must be made anew. A part of no call is a row of its own."""
+        near = self._near(_ends(parts), streams=False)
+        able = {key: claims.candidate(key, views) for key, views in self._views(set().union(*near.values())).items()}
+        before, full, remade, table = self._calls_of(parts), self._full(able), set(), schema.joins
+        new, gone, shown, hidden = [], [], [], []
+        for uuid, part in parts.items():
+            had = before[uuid]
+            now = claims.claimants(part, [able[key] for key in near[uuid] if key in able])
+            now = {key for key in now if key in had or key not in full}
+            new += [{"call": key, "part": uuid} for key in now - had]
+            gone += [(key, uuid) for key in had - now]
+            remade |= now ^ had | (now if uuid in anew else set())
+            if uuid in anew or bool(now) != bool(had):
+                (hidden if now else shown).append(uuid)
+        if new:
+            self._become_parts({row["call"] for row in new})
+            self._do(self._upsert(table), new)
+        if gone:
+            self._do(table.delete().where(sa.tuple_(table.c.call, table.c.part).in_(gone)))
+        if hidden:
+            self._do(schema.calls.delete().where(schema.calls.c.uuid.in_(hidden)))
+        self._show(shown)
+        return remade
+
+    def _show(self, streams: list[bytes]) -> None:
+        """Parts that no call has are rows of their own."""
+        parts, table = schema.parts, schema.calls
+        if not streams:
+            return
+        days = dict(self._do(sa.select(table.c.uuid, table.c.day).where(table.c.uuid.in_(streams))).all())
+        query = sa.select(parts.c.uuid, parts.c.origin, parts.c.body).where(parts.c.uuid.in_(streams))
+        values = []
+        for uuid, origin, body in self._do(query):
+            row = rows.columns(record.decode(body), body) | {"origin": origin}
+            values.append(row | {"day": days.get(uuid, row["day"])})
+        self._do(self._upsert(table, "revision"), values)
+
+    def _make(self, keys: Collection[bytes]) -> None:
+        """The rows again, from their parts; uuid and day stay, the revision grows where anything is new."""
+        if not keys:
+            return
+        table, joins, parts = schema.calls, schema.joins, schema.parts
+        of: dict[bytes, list[CallRecord]] = defaultdict(list)
+        query = sa.select(joins.c.call, parts.c.body).join(parts, joins.c.part == parts.c.uuid)
+        for key, body in self._do(query.where(joins.c.call.in_(list(keys)))):
+            of[key].append(record.decode(body))
+        query = sa.select(table.c.uuid, table.c.day, table.c.revision, table.c.body).where(table.c.uuid.in_(list(keys)))
+        for key, day, revision, body in self._do(query).all():
+            if all(part.method == RTP for part in of[key]):
+                continue
+            made = merging.merge(of[key])
+            made.uuid, made.revision = key, revision
+            if record.encode(made) == body:
+                continue
+            made.revision += 1
+            values = rows.columns(made, record.encode(made)) | {"day": day}
+            self._do(table.update().where(table.c.uuid == key, table.c.day == day).values(values))
+
+    # -- reading -------------------------------------------------------------------------------------
+
+    def _bodies(self, uuids: Collection[bytes]) -> dict[bytes, CallRecord]:
+        table = schema.parts
+        query = sa.select(table.c.uuid, table.c.body).where(table.c.uuid.in_(list(uuids)))
+        return {uuid: record.decode(body) for uuid, body in self._do(query)} if uuids else {}
+
+    def _views(self, calls: Collection[bytes]) -> dict[bytes, list[CallRecord]]:
+        """Of rows of calls: the records that are not of method RTP."""
+        parts, joins, table = schema.parts, schema.joins, schema.calls
+        found: dict[bytes, list[CallRecord]] = defaultdict(list)
+        if not calls:
+            return found
+        query = sa.select(joins.c.call, parts.c.body).join(parts, joins.c.part == parts.c.uuid)
+        bodies = self._do(query.where(joins.c.call.in_(list(calls)))).all()
+        alone = set(calls) - {call for call, _ in bodies}
+        if alone:
+            bodies += self._do(sa.select(table.c.uuid, table.c.body).where(table.c.uuid.in_(list(alone)))).all()
+        for call, body in bodies:
+            if (one := record.decode(body)).method not in (RTP, "REGISTER"):
+                found[call].append(one)
+        return found
+
+    def _calls_of(self, parts: Collection[bytes]) -> dict[bytes, set[bytes]]:
+        table, found = schema.joins, {part: set() for part in parts}
+        query = sa.select(table.c.part, table.c.call).where(table.c.part.in_(list(parts)))
+        for part, call in self._do(query) if parts else ():
+            found[part].add(call)
+        return found
+
+    def _joined(self, calls: Collection[bytes]) -> set[bytes]:
+        """The parts of method RTP that are with these rows: all that have endpoints of their own."""
+        joins, ends = schema.joins, schema.endpoints
+        query = sa.select(joins.c.part).join(ends, ends.c.uuid == joins.c.part)
+        query = query.where(joins.c.call.in_(list(calls)), ends.c.streams == 1)
+        return set(self._do(query).scalars()) if calls else set()
+
+    def _full(self, calls: Collection[bytes]) -> set[bytes]:
+        table = schema.joins
+        query = sa.select(table.c.call).where(table.c.call.in_(list(calls))).group_by(table.c.call)
+        return set(self._do(query.having(sa.func.count() >= MAX_PARTS)).scalars()) if calls else set()
+
+    # -- endpoints -----------------------------------------------------------------------------------
+
+    def _put(self, found: Ends, *, streams: bool) -> None:
+        table = schema.endpoints
+        if found:
+            self._do(table.delete().where(table.c.uuid.in_(list(found))))
+        kind = int(streams)
+        new = [{"address": rows.clean(address)[:64], "first": first, "uuid": uuid, "last": last, "streams": kind}
+               for uuid, (ends, (first, last)) in found.items() for address in ends]  # fmt: skip
+        if new:
+            self._do(self._upsert(table), new)
+
+    def _near(self, of: Ends, *, streams: bool) -> dict[bytes, set[bytes]]:
+        """For each of `of`: what has one of its addresses at its time, parts of method RTP or rows of calls."""
+        table, found = schema.endpoints, {key: {} for key in of}
+        by_end: dict[str, list[tuple[bytes, int, int]]] = defaultdict(list)
+        for key, (ends, when) in of.items():
+            for end in ends:
+                by_end[rows.clean(end)[:64]].append((key, *when))
+        if not by_end:
+            return {key: set() for key in of}
+        query = sa.select(table.c.address, table.c.uuid, table.c.first, table.c.last).where(
+            table.c.address.in_(list(by_end)), table.c.streams == int(streams),
+            table.c.first <= max(last for _, (_, last) in of.values()) + SLACK,
+            table.c.first >= min(first for _, (first, _) in of.values()) - LONGEST - SLACK,
+        )  # fmt: skip
+        for address, uuid, first, last in self._do(query):
+            for key, begin, end in by_end.get(address, ()):
+                if first <= end + SLACK and last >= begin - SLACK:
+                    found[key][uuid] = abs(first - begin)
+        return {key: set(sorted(near, key=lambda uuid: (near[uuid], uuid))[:MAX_NEAR]) for key, near in found.items()}
+
+
+def _ends(parts: dict[bytes, CallRecord]) -> Ends:
+    return {uuid: ({end for s in part.streams for end in (s.dst, s.src)}, claims.span(part))
+            for uuid, part in parts.items()}  # fmt: skip
