@@ -170,12 +170,13 @@ class Joins:
         """Give each part to its calls; the rows that must be made anew. A part of no call is a row of its own."""
         near = self._near(_ends(parts), streams=False)
         able = {key: claims.candidate(key, views) for key, views in self._views(set().union(*near.values())).items()}
-        before, full, remade, table = self._calls_of(parts), self._full(able), set(), schema.joins
+        before, size, remade, table = self._calls_of(parts), self._sizes(able), set(), schema.joins
         new, gone, shown, hidden = [], [], [], []
         for uuid, part in parts.items():
             had = before[uuid]
             now = claims.claimants(part, [able[key] for key in near[uuid] if key in able])
-            now = {key for key in now if key in had or key not in full}
+            now = {key for key in now if key in had or size.get(key, 0) < MAX_PARTS}
+            size.update({key: size.get(key, 0) + 1 for key in now - had})
             new += [{"call": key, "part": uuid} for key in now - had]
             gone += [(key, uuid) for key in had - now]
             remade |= now ^ had | (now if uuid in anew else set())
@@ -262,10 +263,10 @@ class Joins:
         query = query.where(joins.c.call.in_(list(calls)), ends.c.streams == 1)
         return set(self._do(query).scalars()) if calls else set()
 
-    def _full(self, calls: Collection[bytes]) -> set[bytes]:
+    def _sizes(self, calls: Collection[bytes]) -> dict[bytes, int]:
         table = schema.joins
-        query = sa.select(table.c.call).where(table.c.call.in_(list(calls))).group_by(table.c.call)
-        return set(self._do(query.having(sa.func.count() >= MAX_PARTS)).scalars()) if calls else set()
+        query = sa.select(table.c.call, sa.func.count()).where(table.c.call.in_(list(calls))).group_by(table.c.call)
+        return dict(self._do(query).all()) if calls else {}
 
     # -- endpoints -----------------------------------------------------------------------------------
 
