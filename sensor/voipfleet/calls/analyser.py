@@ -339,7 +339,8 @@ class Analyser:
         streams = self._media.claim(key, left.call.media, left.call.setup)
         fresh = self._maker.make(left.call, streams, left.record.end_reason, left.partial)
         self._release(key, left.call, streams)
-        fresh = msgspec.structs.replace(fresh, uuid=left.record.uuid, revision=left.record.revision)
+        same = {name: getattr(left.record, name) for name in ("uuid", "revision", "clock_offset_ms")}
+        fresh = msgspec.structs.replace(fresh, **same)
         if fresh == left.record:
             return []
         fresh.revision += 1

@@ -144,9 +144,10 @@ def _capture(capture: dict) -> list[str]:
     get = capture.get
     own = ", ".join(capture["interfaces"])
     where = f"capture on {own}" if own else "analysis of what others capture"
-    lines = [f"{where}: {get('packets', 0):,} packets, {get('sip', 0):,} SIP,"
-             f" {get('rtp', 0):,} RTP, {get('rtcp', 0):,} RTCP; {get('calls_active', 0):,} calls up,"
-             f" {get('calls', 0):,} ended",
+    analysed = (f"{get('packets', 0):,} packets, {get('sip', 0):,} SIP, {get('rtp', 0):,} RTP, {get('rtcp', 0):,} RTCP;"
+                f" {get('calls_active', 0):,} calls up, {get('calls', 0):,} ended")  # fmt: skip
+    passed = f"{get('capture_read_packets_total', 0):,} packets, which another host analyses"
+    lines = [f"{where}: {analysed if 'packets' in capture else passed}",
              f"dropped: kernel {get('capture_kernel_drops_total', 0):,}, between the processes records"
              f" {get('pipe_records_dropped_total', 0):,}, packets {get('pipe_packets_dropped_total', 0):,};"
              f" calls ended early for room {get('calls_evicted', 0):,}"]  # fmt: skip
