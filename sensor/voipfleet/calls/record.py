@@ -140,10 +140,10 @@ decode = msgspec.msgpack.Decoder(CallRecord).decode
 def of_side(call: CallRecord, side: str) -> list[StreamRecord]:
     """What a side sent, as one sensor saw it where several did: the record's own if it can be, so as to count once."""
     found = [stream for stream in call.streams if stream.direction == side]
-    sensors = [stream.sensor for stream in found]
-    if len(set(sensors)) < 2:
+    sensors = {stream.sensor: None for stream in found} if len(found) > 1 else ()
+    if len(sensors) < 2:
         return found
-    best = call.sensor if call.sensor in sensors else sensors[0]
+    best = call.sensor if call.sensor in sensors else next(iter(sensors))
     return [stream for stream in found if stream.sensor == best]
 
 

@@ -20,14 +20,16 @@ from voipfleet.records.messages import Row
 MAX_VIEWS, MAX_PARTS = 16, 64  # of one call: what comes beyond stays apart
 MAX_NEAR = 64  # of what has the same address at that time, the nearest
 LOOK_BACK, MAX_BACK = 3600 * 1_000_000_000, 5_000  # ns, calls: whose endpoints are learnt when the first streams come
+PARTS, STREAMS = b"\0", b"\1"
 Ends = dict[bytes, tuple[set[str], tuple[int, int]]]  # by uuid: addresses, and (first, last) of their time
 
 
-def take_turn(connection: sa.Connection) -> bool:
-    """Wait for the other central on this database; whether there are streams without a call here, ever."""
+def take_turn(connection: sa.Connection) -> bytes:
+    """Wait for the other central on this database. What there is to be looked for: empty: no call was ever of several
+    parts; PARTS; or STREAMS: and some were streams without a call."""
     table = schema.meta
     query = sa.select(table.c.value).where(table.c.name == "joining").with_for_update()
-    return bool(connection.execute(query).scalar_one())
+    return connection.execute(query).scalar_one()
 
 
 @dataclass(frozen=True)
@@ -49,16 +51,27 @@ class Work:
 
 
 class Joins:
-    """The parts in one transaction. `upsert(table, newer)` makes the statement of voipfleet.central.upsert."""
+    """The parts in one transaction. `upsert(table, newer)` makes the statement of voipfleet.central.upsert; `state` is
+    what take_turn() said."""
 
-    def __init__(self, connection: sa.Connection, upsert: Callable[..., sa.Insert], active: bool):
-        self._do, self._upsert, self.active = connection.execute, upsert, active
+    def __init__(self, connection: sa.Connection, upsert: Callable[..., sa.Insert], state: bytes):
+        self._do, self._upsert, self.state = connection.execute, upsert, state
+
+    @property
+    def active(self) -> bool:
+        """Streams without a call have come here: where calls have their media is worth to be kept."""
+        return self.state >= STREAMS
+
+    def _reach(self, state: bytes) -> None:
+        if self.state < state:
+            self._do(schema.meta.update().where(schema.meta.c.name == "joining").values(value=state))
+            self.state = state
 
     def known(self, uuids: Collection[bytes]) -> dict[bytes, tuple[int, bytes]]:
         """(revision, origin) of those that are parts."""
         table = schema.parts
         query = sa.select(table.c.uuid, table.c.revision, table.c.origin).where(table.c.uuid.in_(uuids))
-        return {uuid: (revision, origin) for uuid, revision, origin in self._do(query)} if uuids else {}
+        return {uuid: (revision, origin) for uuid, revision, origin in self._do(query)} if uuids and self.state else {}
 
     def same_call(self, found: Iterable[CallRecord], origin: bytes) -> dict[bytes, list[bytes]]:
         """Rows of other senders that have the Call-ID of a record, by the record's uuid."""
@@ -93,7 +106,7 @@ class Joins:
             self._keep_streams(streams)
         moved = set(streams) | {call.uuid for call in revised if call.method == RTP}
         if streams and not self.active:
-            self.active = True
+            self._reach(STREAMS)
             touched |= self._look_back(moved)
         self._reckon(touched, changed, moved)
 
@@ -126,6 +139,7 @@ class Joins:
 
     def _become_parts(self, uuids: Collection[bytes]) -> None:
         """Rows that were one record each are kept as their own first part."""
+        self._reach(PARTS)
         table = schema.calls
         missing = set(uuids) - self.known(uuids).keys()
         query = sa.select(table.c.uuid, table.c.revision, table.c.origin, table.c.body).where(table.c.uuid.in_(missing))
@@ -145,8 +159,7 @@ class Joins:
 
     def _look_back(self, uuids: Collection[bytes]) -> set[bytes]:
         """The first streams without a call that ever came here: the rows of calls that they may be of."""
-        meta, table = schema.meta, schema.calls
-        self._do(meta.update().where(meta.c.name == "joining").values(value=b"\1"))
+        table = schema.calls
         since = min((claims.span(part)[0] for part in self._bodies(uuids).values()), default=0) - LOOK_BACK
         query = sa.select(table.c.uuid).where(table.c.setup_time >= since, table.c.method == "INVITE")
         return set(self._do(query.order_by(table.c.setup_time.desc()).limit(MAX_BACK)).scalars())

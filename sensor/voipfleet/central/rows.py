@@ -9,12 +9,21 @@ from voipfleet.central.schema import PROMOTED, TEXT
 from voipfleet.records.messages import Row, Status
 
 _LIMIT = 1 << 63  # of a BIGINT
+_NUMBERS = (
+    "revision", "setup_time", "answer_time", "end_time", "duration", "connect_duration", "final_response",
+    "caller_lost", "caller_mos", "callee_lost", "callee_mos",
+)  # fmt: skip
 _COUNTERS = 100  # of a sensor, at most: their JSON must fit into a TEXT, 64 KiB
 
 
 def clean(text: str | None) -> str:
     """Text for a promoted column: at most 255 characters, no lone surrogates, no NUL."""
-    return (text or "")[:TEXT].encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+    text = (text or "")[:TEXT]
+    return (
+        text
+        if text.isascii() and "\0" not in text
+        else text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+    )
 
 
 def call_row(row: Row, origin: str) -> dict:
@@ -49,9 +58,9 @@ def columns(call: CallRecord, body: bytes) -> dict:
     values.update({name: clean(getattr(call, name)) for name in PROMOTED})
     for side in ("caller", "callee"):
         values[f"{side}_lost"], values[f"{side}_mos"] = _direction(call, side)
-    for name, value in values.items():
-        if isinstance(value, int | float) and not -_LIMIT <= value < _LIMIT:  # neither does NaN or infinity
-            raise ValueError(f"{name} is {value}, which no column holds")
+    for name in _NUMBERS:
+        if not -_LIMIT <= (values[name] or 0) < _LIMIT:  # neither does NaN or infinity
+            raise ValueError(f"{name} is {values[name]}, which no column holds")
     return values
 
 

@@ -157,7 +157,7 @@ gaps = Table(
 )  # fmt: skip
 
 # `store_uuid`: this database's own name. `joining`: held by whoever writes calls, so that two centrals never make two
-# rows of one call; 1 from the first record of streams without a call on.
+# rows of one call; it says what there is to be looked for (voipfleet.central.joins).
 meta = Table(
     "meta", metadata,
     Column("name", String(64), primary_key=True),

@@ -171,8 +171,7 @@ class Store:
 
     def _write_calls(self, connection: sa.Connection, peer: Peer, found: list[tuple[Row, CallRecord, dict]]) -> None:
         """Each into a row of its own, then together what belongs together; a newer revision of a part to its part."""
-        active = take_turn(connection)
-        joins = Joins(connection, self._upsert, active)
+        joins = Joins(connection, self._upsert, take_turn(connection))
         uuids = [row.uuid for row, _, _ in found]
         parts = joins.known(uuids)
         table = schema.calls
@@ -193,27 +192,27 @@ class Store:
         related = joins.same_call([call for _, call, _ in fresh], peer.sensor_uuid)
         self._insert_calls(connection, peer, [(row, values) for row, _, values in fresh])
         streams = {call.uuid for _, call, _ in fresh if call.method == RTP}
-        calls = {call.uuid for _, call, _ in fresh if call.method == "INVITE"} if active or streams else set()
+        calls = {call.uuid for _, call, _ in fresh if call.method == "INVITE"} if joins.active or streams else set()
         if related or revised or streams or calls:
-            self._join(connection, peer, active, Work(related, revised, streams, calls))
+            self._join(connection, peer, joins.state, Work(related, revised, streams, calls))
 
-    def _join(self, connection: sa.Connection, peer: Peer, active: bool, work: Work) -> bool:
+    def _join(self, connection: sa.Connection, peer: Peer, state: bytes, work: Work) -> bytes:
         """All at once; where the database refuses, one by one, and what it refuses stays a row of its own."""
-        joins = Joins(connection, self._upsert, active)
+        joins = Joins(connection, self._upsert, state)
         try:
             with connection.begin_nested():
                 joins.join(work, peer.sensor_uuid)
-            return joins.active
+            return joins.state
         except (SQLAlchemyError, ValueError, OverflowError) as error:
             faults.raise_unless_of_the_row(error)
             if len(single := work.single()) > 1:
                 for one in single:
-                    active = self._join(connection, peer, active, one)
+                    state = self._join(connection, peer, state, one)
             for row, _ in work.revised.values() if len(single) == 1 else ():
                 self._quarantine(connection, peer, row, error)
             if len(single) == 1:
                 log.warning("a record of %s is not joined with others (%s)", peer.name, rows.clean(str(error)))
-            return active
+            return state
 
     def _insert_calls(self, connection: sa.Connection, peer: Peer, found: list[tuple[Row, dict]]) -> None:
         """All at once; where the database refuses, halves, until the one row that it refuses is alone."""
