@@ -1,6 +1,7 @@
 """From a message's row to a table's row: pure. A value that cannot be stored raises; the store quarantines it."""
 
 import datetime
+import functools
 import json
 
 from voipfleet.calls import record
@@ -8,6 +9,7 @@ from voipfleet.calls.record import CallRecord
 from voipfleet.central.schema import PROMOTED, TEXT
 from voipfleet.records.messages import Row, Status
 
+_DAY = 86_400 * 10**9
 _LIMIT = 1 << 63  # of a BIGINT
 _NUMBERS = (
     "revision", "setup_time", "answer_time", "end_time", "duration", "connect_duration", "final_response",
@@ -47,21 +49,26 @@ def read(row: Row, origin: str) -> tuple[CallRecord, bytes]:
 
 def columns(call: CallRecord, body: bytes) -> dict:
     """The columns of table `calls` but `origin`; ValueError where no column holds a value."""
-    day = datetime.datetime.fromtimestamp(call.setup_time // 1_000_000_000, datetime.UTC).date()
     values = {
-        "uuid": call.uuid, "day": day, "revision": call.revision,
+        "uuid": call.uuid, "day": _day(call.setup_time // _DAY), "revision": call.revision,
         "method": clean(call.method)[:16], "setup_time": call.setup_time,
         "answer_time": call.answer_time, "end_time": call.end_time, "duration": call.duration,
         "connect_duration": call.connect_duration, "final_response": call.final_response,
         "one_way": int(call.one_way), "partial": int(call.partial), "body": body,
     }  # fmt: skip
-    values.update({name: clean(getattr(call, name)) for name in PROMOTED})
-    for side in ("caller", "callee"):
-        values[f"{side}_lost"], values[f"{side}_mos"] = _direction(call, side)
+    for name in PROMOTED:
+        values[name] = clean(getattr(call, name))
+    values["caller_lost"], values["caller_mos"] = _direction(call, "caller")
+    values["callee_lost"], values["callee_mos"] = _direction(call, "callee")
     for name in _NUMBERS:
         if not -_LIMIT <= (values[name] or 0) < _LIMIT:  # neither does NaN or infinity
             raise ValueError(f"{name} is {values[name]}, which no column holds")
     return values
+
+
+@functools.lru_cache(64)
+def _day(number: int) -> datetime.date:
+    return datetime.datetime.fromtimestamp(number * (_DAY // 10**9), datetime.UTC).date()
 
 
 def _direction(call: CallRecord, side: str) -> tuple[int | None, float | None]:

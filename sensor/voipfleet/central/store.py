@@ -10,6 +10,7 @@ import time
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from voipfleet.calls import record
@@ -45,6 +46,9 @@ class Store:
         limits = {} if self._sqlite else {"read_timeout": TIMEOUT, "write_timeout": TIMEOUT}
         self._engine = sa.create_engine(url, pool_pre_ping=not self._sqlite, connect_args=limits)
         self.store_uuid = b""
+        # What most time goes into, ready: the drivers take the values as they are.
+        dialect = sqlite.dialect(paramstyle="named") if self._sqlite else self._engine.dialect
+        self._insert = str(self._upsert(schema.calls, "revision").compile(dialect=dialect))
         if self._sqlite:
             sa.event.listen(self._engine, "connect", _sqlite_pragmas)
             sa.event.listen(self._engine, "begin", _sqlite_begin)
@@ -220,7 +224,7 @@ class Store:
             return
         try:
             with connection.begin_nested():
-                connection.execute(self._upsert(schema.calls, "revision"), [values for _, values in found])
+                connection.exec_driver_sql(self._insert, [values | {"day": str(values["day"])} for _, values in found])
         except (SQLAlchemyError, OverflowError) as error:
             faults.raise_unless_of_the_row(error)
             if len(found) == 1:
