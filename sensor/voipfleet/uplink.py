@@ -1,7 +1,6 @@
 """Keeps the connection to a receiver: connects, hands the session over, and when it breaks tries again for ever."""
 
 import asyncio
-import contextlib
 import logging
 import random
 import time
@@ -123,10 +122,12 @@ class Uplink:
         while better:
             await asyncio.sleep(FAIL_BACK * random.uniform(0.8, 1.2))
             for host in better:
-                with contextlib.suppress(VoipfleetError, OSError, EOFError):
+                try:
                     session, _ = await self._connect(host)
-                    await session.close("back again")
-                    raise BetterHost(f"{host} is back, so it is used again")
+                except (VoipfleetError, OSError, EOFError):
+                    continue
+                await session.close("back again")
+                raise BetterHost(f"{host} is back, so it is used again")
 
     @property
     def clock_offset(self) -> float | None:
