@@ -4,10 +4,10 @@ import csv
 from collections.abc import Iterable
 from typing import TextIO
 
-from voipfleet.calls.record import CallRecord, StreamRecord, rfc3339
+from voipfleet.calls.record import CallRecord, StreamRecord, of_side, rfc3339
 from voipfleet.show import harmless
 
-CALL = tuple(name for name in CallRecord.__struct_fields__ if name != "streams")
+CALL = tuple(name for name in CallRecord.__struct_fields__ if name not in ("streams", "media"))
 TIMES = ("setup_time", "ring_time", "answer_time", "end_time")
 SIDES = ("caller", "callee")
 SUMS = ("expected", "received", "lost", "discarded", "duplicates", "reordered")
@@ -25,7 +25,7 @@ def write_csv(calls: Iterable[CallRecord], file: TextIO) -> None:
 
 
 def _row(call: CallRecord) -> list:
-    sides = [[stream for stream in call.streams if stream.direction == side] for side in SIDES]
+    sides = [of_side(call, side) for side in SIDES]
     about = (rfc3339(getattr(call, name)) if name in TIMES else getattr(call, name) for name in CALL)
     return [*about, len(call.streams), *(value for side in sides for value in _side(side))]
 

@@ -12,6 +12,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from voipfleet import words
 from voipfleet.calls import record
 from voipfleet.calls.record import CallRecord, StreamRecord
 
@@ -52,6 +53,7 @@ def print_calls(calls: Iterable[CallRecord], *, json: bool = False, numbers: Seq
         table = _table(NARROW, rows, numbers)
         width = min(_width(table), max(columns, NARROWEST))
     Console(file=file, width=width, highlight=False, emoji=False).print(table)
+    note += "; +1: one more sensor saw it" if any(call.views > 1 for call in found) else ""
     print(f"> the caller's stream, < the callee's; {note}.", file=file)
 
 
@@ -79,12 +81,18 @@ def cells(call: CallRecord) -> list[str]:
     """One row of the table, harmless to a terminal."""
     sides = _sides(call)
     codecs = dict.fromkeys(s.codec or "?" for s in call.streams)
+    half = words.half(call)
+    site = (call.site or call.sensor or "-") + (f" +{call.views - 1}" if call.views > 1 else "")
+    who = (call.caller or "-", call.callee or "-")
+    if call.method == "RTP" and call.streams:
+        who = call.streams[0].src, call.streams[0].dst
     jitter = [s.jitter_mean_ms for s in call.streams]
     ended = call.hung_up_by or call.end_reason
     row = [
-        local_time(call.setup_time), call.site or call.sensor or "-", call.caller or "-", call.callee or "-",
-        f"{call.connect_duration:.1f}", str(call.final_response or "-"), ended + (" (partial)" if call.partial else ""),
-        ",".join(codecs) or "-", *map(_loss, sides), f"{max(jitter):.1f}" if jitter else "-",
+        local_time(call.setup_time), site, *who,
+        f"{call.duration if call.method == 'RTP' else call.connect_duration:.1f}", str(call.final_response or "-"),
+        (half if call.method == "RTP" else ended) + (" (partial)" if call.partial else ""),
+        ",".join(codecs) or half or "-", *map(_loss, sides), f"{max(jitter):.1f}" if jitter else "-",
         " ".join(_mos(side, 2) for side in sides) if call.streams else "-",
     ]  # fmt: skip
     return [harmless(cell if len(cell) <= LONGEST else cell[: LONGEST - 3] + "...") for cell in row]
@@ -111,7 +119,9 @@ def harmless(text: str) -> str:
 
 
 def _sides(call: CallRecord) -> list[list[StreamRecord]]:
-    return [[s for s in call.streams if s.direction == side] for side in ("caller", "callee")]
+    if call.method == "RTP":  # nobody knows who called
+        return [[s for s in call.streams if (s.src == call.streams[0].src) == first] for first in (True, False)]
+    return [record.of_side(call, side) for side in ("caller", "callee")]
 
 
 def _lost(streams: list[StreamRecord]) -> tuple[int, int]:

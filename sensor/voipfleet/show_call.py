@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from voipfleet import ladder, words
+from voipfleet.calls import record
 from voipfleet.calls.record import CallRecord, StreamRecord
 from voipfleet.show import harmless, local_time
 
@@ -18,8 +19,8 @@ NARROWEST = 60
 NAME = 15  # characters for the name of a figure
 NEAR, MOST = 5.0, 5  # s in which a leg follows another; how many are named
 COLUMN = 30  # at least, for one stream
-FIGURES = ("from", "to", "SSRC", "codec", "payload types", "ptime", "first", "last", "expected", "received", "lost",
-           "  by RTCP", "discarded", "duplicates", "reordered", "loss bursts", "jitter mean", "  by RTCP ",
+FIGURES = ("seen by", "from", "to", "SSRC", "codec", "payload types", "ptime", "first", "last", "expected", "received",
+           "lost", "  by RTCP", "discarded", "duplicates", "reordered", "loss bursts", "jitter mean", "  by RTCP ",
            "jitter max", "delta max", "MOS", "  by RTCP XR", "R", "round trip", "  by RTCP XR ",
            "talk spurts", "digits")  # fmt: skip
 
@@ -88,6 +89,8 @@ def _style(step: ladder.Step | None) -> str:
 
 
 def _title(call: CallRecord) -> str:
+    if call.method == "RTP" and call.streams:
+        return f"{call.streams[0].src} to {call.streams[0].dst}: {words.ending(call)}"
     return f"{call.caller or '?'} called {call.callee or '?'}: {words.ending(call)}"
 
 
@@ -101,18 +104,19 @@ def _facts(call: CallRecord, width: int) -> list[str]:
         ("Call-ID", call.call_id),
         ("caller", party(call.caller, call.caller_domain, call.caller_name, call.user_agent_caller)),
         ("callee", party(call.callee, call.callee_domain, call.callee_name, call.user_agent_callee)),
-        ("first INVITE", f"{call.src} to {call.dst} by {call.transport.upper()}"),
-        ("seen by", ", ".join(filter(None, (call.site, call.sensor)))),
+        ("first INVITE", f"{call.src} to {call.dst} by {call.transport.upper()}" if call.src else ""),
+        ("seen by", ", ".join(filter(None, (call.site, *record.sensors(call))))),
+        ("analysed by", call.analysed_by),
         ("began", local_time(call.setup_time)),
         ("progress", "" if call.pdd is None else f"after {call.pdd:.3f} s (post-dial delay)"),
         ("rang", _moment(call, call.ring_time)),
-        ("answered", _moment(call, call.answer_time) or "never"),
+        ("answered", _moment(call, call.answer_time) or ("never" if call.method != "RTP" else "")),
         ("ended", _moment(call, call.end_time)),
         ("lasted", f"{call.duration:.3f} s" + (f", {call.connect_duration:.3f} s of them answered"
                                                if call.answer_time else "")),
-        ("response", words.response(call)),
+        ("response", words.response(call) if call.method != "RTP" else ""),
         ("reason", call.reason),
-        ("hung up by", call.hung_up_by or "unknown"),
+        ("hung up by", call.hung_up_by or ("unknown" if call.method != "RTP" else "")),
         ("end reason", call.end_reason),
         ("seen", ", ".join(f"{kind.upper()} of the {side}" for side, kind in (name.split("_") for name in call.seen))),
         ("digits", " ".join(f"{side}: {digits}" for side, digits in pressed if digits)),
@@ -148,6 +152,9 @@ def _streams(call: CallRecord, width: int) -> list[str]:
         shown = [{name: harmless(value) for name, value in _figures(call, stream).items()} for stream in group]
         heads = [f"{stream.direction or 'unknown side'}'s" if stream.direction else "either side's" for stream in group]
         out += ["", " " * (2 + NAME) + "".join(f"{head:<{column}}" for head in heads)][at == 0 :]
+        if len(record.sensors(call)) > 1:
+            for figures, stream in zip(shown, group, strict=True):
+                figures["seen by"] = harmless(stream.sensor or call.sensor)
         for name in FIGURES:
             values = [figures.get(name, "") for figures in shown]
             parts = [[value[n : n + column - 1] for n in range(0, len(value), column - 1)] or [""] for value in values]

@@ -94,8 +94,17 @@ def response(call: CallRecord) -> str:
     return f"{call.final_response} {phrase(call.final_response)}".strip() if call.final_response else "none was seen"
 
 
+def half(call: CallRecord) -> str:
+    """What is missing of a call of which SIP and RTP are seen at different places; empty where nothing is."""
+    if call.method == "RTP":
+        return "RTP without a call"
+    return "no RTP seen" if call.answer_time and not call.streams and not call.t38 else ""
+
+
 def ending(call: CallRecord) -> str:
     """How it ended, as a sentence."""
+    if call.method == "RTP":
+        return f"{half(call)}: no SIP that was seen named these addresses"
     who = {"caller": "the caller", "callee": "the callee"}.get(call.hung_up_by or "", "one side")
     answered = "" if call.answer_time else " before it was answered"
     said = {
@@ -163,6 +172,8 @@ def notes(call: CallRecord) -> list[str]:
         said.append(f"took over the call {call.replaces}")
     if call.views > 1:
         said.append(f"seen by {call.views} sensors")
+    if call.analysed_by:
+        said.append(f"analysed by {call.analysed_by}")
     return said
 
 

@@ -12,7 +12,7 @@ from voipfleet.show import print_calls
 
 
 def stream(direction, **more):
-    return StreamRecord(direction=direction, src="a:1", dst="b:2", ssrc=1, **({"codec": "PCMU"} | more))
+    return StreamRecord(direction=direction, **({"src": "a:1", "dst": "b:2", "ssrc": 1, "codec": "PCMU"} | more))
 
 
 def shown(*calls, **options) -> str:
@@ -21,6 +21,7 @@ def shown(*calls, **options) -> str:
     return out.getvalue()
 
 
+S = 1_700_000_000_000_000_000
 CALL = CallRecord(
     uuid=b"u" * 16, revision=1, call_id="x@y", sensor="branch1", site="Lisbon", caller="100", callee="200",
     setup_time=1_700_000_000_123_456_789, connect_duration=61.25, final_response=200, hung_up_by="callee",
@@ -117,3 +118,24 @@ def test_no_calls_and_one_object_a_line():
     assert shown() == "No calls.\n"
     assert [json.loads(line)["caller"] for line in shown(CALL, CALL, json=True).splitlines()] == ["100", "100"]
     assert shown(json=True) == ""
+
+
+def test_halves_say_what_is_missing():
+    sip = msgspec.structs.replace(CALL, streams=[], answer_time=1, views=1)
+    rtp = CallRecord(uuid=b"v" * 16, call_id="", method="RTP", sensor="ear", setup_time=S, duration=9.5,
+                     streams=[stream("", src="a:1", dst="b:2", lost=3), stream("", src="b:2", dst="a:1", lost=7),
+                              stream("", src="a:1", dst="b:2", lost=4)])  # fmt: skip
+    sip_row, rtp_row = [line for line in shown(sip, rtp).splitlines() if line.strip()][2:4]
+    assert "no RTP seen" in sip_row
+    for cell in ("ear", "a:1", "b:2", "9.5", "RTP without a call", " 7 ", "7"):
+        assert cell in rtp_row
+    assert "no RTP seen" not in shown(msgspec.structs.replace(sip, t38=True))
+
+
+def test_a_call_of_two_views_counts_its_packets_once():
+    both = [msgspec.structs.replace(one, sensor=name) for name in ("branch2", "branch1") for one in CALL.streams]
+    text = shown(msgspec.structs.replace(CALL, streams=both, views=2))
+    assert "Lisbon +1" in text
+    assert "5 (2.5 %)" in text
+    assert "+1: one more sensor saw it" in text
+    assert "+1" not in shown(CALL)

@@ -201,3 +201,20 @@ def test_other_legs_are_named():
     assert said == ["#4 may be another leg (it has the same media, +0.010 s): 7 to 200, Call-ID leg2"]
     assert "to the same number" in related(CALL, [msgspec.structs.replace(other, streams=[])])[0]
     assert "#4 may be" in shown(CALL, related=said)
+
+
+def test_which_sensors_saw_it_and_who_analysed_it():
+    other = msgspec.structs.replace(STREAM, sensor="branch2")
+    text = shown(msgspec.structs.replace(CALL, analysed_by="hq", streams=[STREAM, other]))
+    assert figure(text, "analysed by") == "hq"
+    assert figure(text, "seen by") == "Lisbon, branch1, branch2"
+    assert re.search(r"^  seen by +branch1 +branch2$", text, re.M)
+    assert "analysed by hq" in " ".join(text.split())
+
+
+def test_streams_without_a_call():
+    found = CallRecord(uuid=bytes(16), call_id="", method="RTP", sensor="ear", setup_time=S, end_time=2 * S,
+                       duration=1.0, end_reason="silent", streams=[STREAM])  # fmt: skip
+    text = shown(found)
+    assert text.startswith("10.0.0.1:4000 to 10.0.0.2:5000: RTP without a call: no SIP that was seen named these")
+    assert "answered" not in text and "unknown" not in text.split("audio")[0]

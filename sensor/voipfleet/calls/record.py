@@ -147,6 +147,12 @@ def of_side(call: CallRecord, side: str) -> list[StreamRecord]:
     return [stream for stream in found if stream.sensor == best]
 
 
+def sensors(call: CallRecord) -> list[str]:
+    """Who saw it, whoever says most of it first."""
+    names = dict.fromkeys([call.sensor, *(stream.sensor for stream in call.streams)])
+    return [name for name in names if name]
+
+
 def rfc3339(ns: int) -> str | None:
     """`ns` since the epoch as RFC 3339 UTC with microseconds; None for 0 (not seen)."""
     if not ns:

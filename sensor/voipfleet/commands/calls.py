@@ -20,12 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--number", default="", help="caller or callee is this number")
     parser.add_argument("--site", default="", help="the site or the sensor")
     parser.add_argument("--call-id", default="", help="the SIP Call-ID")
+    parser.add_argument("--full", action="store_true", help="each call in full, with all its streams")
     parser.add_argument("--registrations", action="store_true", help="registrations instead of calls")
 
 
 def run(args: argparse.Namespace) -> int:
     settings = config.load(args.config)
-    from voipfleet import show, show_registrations
+    from voipfleet import show, show_call, show_registrations
     from voipfleet.central.store import Store
     from voipfleet.central.url import to_ask
 
@@ -37,6 +38,10 @@ def run(args: argparse.Namespace) -> int:
         )  # fmt: skip
     finally:
         store.close()
+    if args.full and not (args.json or args.registrations):
+        for call in found:
+            show_call.print_call(call, [])
+        return errors.OK
     (show_registrations.print_registrations if args.registrations else show.print_calls)(found, json=args.json)
     return errors.OK
 
