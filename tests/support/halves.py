@@ -17,7 +17,7 @@ def signalling(at: float = 0.0, length: float = 20.0, ends: tuple[str, str] = (A
     """A call that its sensor saw no RTP of: INVITE after `at` s, answered 1 s later, BYE after `length`."""
     start = T + round(at * S)
     end = start + round(length * S)
-    media = [MediaRecord(side=side, address=address, codecs={8: ("PCMA", 8000)}, since=start)
+    media = [MediaRecord(side=side, address=address, codecs={8: ("PCMA", 8000)})
              for side, address in zip(("caller", "callee"), ends, strict=True)]  # fmt: skip
     fields = {"call_id": f"{at}@sip", "setup_time": start, "answer_time": start + S, "end_time": end,
               "duration": length, "connect_duration": length - 1, "end_reason": "bye", "hung_up_by": "caller",

@@ -7,7 +7,7 @@ import os
 from voipfleet.calls import emodel
 from voipfleet.calls.dialog import Dialog, Endpoint
 from voipfleet.calls.media import Media, Stream
-from voipfleet.calls.record import CallRecord, StreamRecord
+from voipfleet.calls.record import CallRecord, MediaRecord, StreamRecord
 from voipfleet.calls.reports import Reports
 from voipfleet.decode import sdp, sip
 
@@ -57,6 +57,7 @@ class Maker:
             dtmf_callee=call.digits.get("callee", "") if self._digits else "",
             referred_to=call.referred_to, replaces=sip.show(call.replaces), drops=call.drops,
             views=len(call.views | {stream.sensor for stream in claimed}) or 1, streams=streams,
+            media=self._silent(call, call.first.call_id, streams),
             clock_offset_ms=self.offsets.get(call.sensor),
         )  # fmt: skip
 
@@ -66,14 +67,30 @@ class Maker:
         return [f"{side}_{kind}" for kind, sides in (("sip", signalled), ("rtp", heard))
                 for side in ("caller", "callee") if side in sides]  # fmt: skip
 
+    def _silent(self, call: Dialog, key: bytes, streams: list[StreamRecord]) -> list[MediaRecord]:
+        """Where it takes media and none of the streams went: another sensor may have seen it there."""
+        reached, found = {stream.dst for stream in streams}, []
+        for endpoint, (side, media) in call.media.items():
+            if media.kind == "audio" and show(endpoint) not in reached:
+                other = "callee" if side == "caller" else "caller"
+                codecs = {pt: said for pt, said in media.codecs.items() if said != sdp.STATIC.get(pt)}
+                found.append(MediaRecord(
+                    side=side, address=show(endpoint), codecs=codecs, ptime=media.ptime, secure=media.secure,
+                    awaited=call.may_send(other), until=self._media.until(endpoint, key)))  # fmt: skip
+        return found
+
     def _stream(self, stream: Stream, call: Dialog) -> StreamRecord:
-        """Its codec is the first payload type that is audio, as its receiver's SDP names it."""
+        """As the SDP of its receiver names it; where it has none, that of its sender."""
         side, media = call.media.get(stream.dst) or (None, None)
         direction = {"caller": "callee", "callee": "caller"}.get(side, "")
         if media is None:
             direction, media = call.media[stream.src]
         elif (other := call.media.get(stream.src)) and other[0] == side:
             direction = ""  # from a side to itself: a loop, or one address for both
+        return self.describe(stream, direction, media)
+
+    def describe(self, stream: Stream, direction: str, media: sdp.Media) -> StreamRecord:
+        """Its codec is the first payload type that is audio."""
         names = {pt: media.codecs.get(pt, ("", 0))[0] or sdp.STATIC.get(pt, ("", 0))[0] for pt in stream.types}
         codec = next((name for _, name in sorted(names.items()) if name and name.upper() not in NO_AUDIO), "")
         figures = self._media.table.result(stream.row)

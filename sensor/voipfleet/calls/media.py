@@ -182,6 +182,11 @@ class Media:
         until = [users[call] for end in (stream.src, stream.dst) if call in (users := self._users.get(end, {}))]
         return max(until, default=_OPEN) >= int(self.table.columns["first"][stream.row])
 
+    def until(self, endpoint: Endpoint, call: bytes) -> int:
+        """When another call took over an endpoint of this one, ns; 0: none has."""
+        until = self._users.get(endpoint, {}).get(call, _OPEN)
+        return until if until < _OPEN else 0
+
     def markers(self, stream: Stream) -> int:
         """How many of its packets had the marker bit: spurts of talk, mostly."""
         return int(self._markers[stream.row])

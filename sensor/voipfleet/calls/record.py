@@ -55,7 +55,6 @@ class MediaRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     ptime: float = 0.0  # ms; 0: not said
     secure: bool = False  # SRTP
     awaited: bool = True  # the other side had agreed to send
-    since: int = 0  # ns; when the SDP was first seen
     until: int = 0  # ns; a later call of the same sensor has the address from then on; 0: none has
 
 
@@ -173,5 +172,5 @@ def to_json(call: CallRecord) -> str:
         row["streams"].append(fields)
     row["media"] = [msgspec.structs.asdict(media) for media in call.media]
     for fields in row["media"]:
-        fields.update(since=rfc3339(fields["since"]), until=rfc3339(fields["until"]))
+        fields["until"] = rfc3339(fields["until"])
     return msgspec.json.encode(row).decode()

@@ -24,8 +24,8 @@ _OF_RTCP = ("rtcp_lost", "rtcp_jitter_ms", "rtcp_mos", "rtcp_rtt_ms", "rtcp_dela
 
 
 def ahead(part: CallRecord) -> int:
-    """ns by which the clock of its sensor is ahead of the central's, as far as that is known."""
-    return round((part.clock_offset_ms or 0) * 1e6)
+    """ns by which its times are ahead of the central's: what another instance analysed has times that it set right."""
+    return 0 if part.analysed_by else round((part.clock_offset_ms or 0) * 1e6)
 
 
 def order(views: list[CallRecord]) -> list[CallRecord]:

@@ -16,8 +16,8 @@ CODECS = {96: ("opus", 48000), 8: ("PCMA", 8000), 101: ("telephone-event", 8000)
 
 def sip(**more) -> CallRecord:
     """A call that a SIP-only sensor saw."""
-    media = [MediaRecord(side="caller", address=A, codecs=CODECS, since=T, ptime=20.0),
-             MediaRecord(side="callee", address=B, codecs={8: ("PCMA", 8000)}, since=T + S)]  # fmt: skip
+    media = [MediaRecord(side="caller", address=A, codecs=CODECS, ptime=20.0),
+             MediaRecord(side="callee", address=B, codecs={8: ("PCMA", 8000)})]  # fmt: skip
     fields = {"call_id": "c1", "sensor": "sip", "setup_time": T, "answer_time": T + S, "end_time": T + 11 * S,
               "end_reason": "bye", "hung_up_by": "caller", "final_response": 200, "caller": "100", "callee": "200",
               "seen": ["caller_sip", "callee_sip"], "media": media, "duration": 11.0,
