@@ -181,7 +181,7 @@ def main() -> None:
         subprocess.run(["ip", "netns", "exec", space, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1"], check=True)
         path = Path(folder) / "traffic.pcap"
         calls = int(args.rate * args.seconds / (100 * LENGTH))
-        made = write(path, calls, LENGTH, True, spread=args.seconds)
+        made = write(path, calls, LENGTH, True, spread=args.seconds, speech=True)
         tcpdump(space, path, args.rate)
         sensor(space, Path(folder) / "alone", path, made, args.rate)
         print("everything on:")

@@ -93,8 +93,27 @@ def streams(calls: int, count: int, spread: float, rng: np.random.Generator) -> 
     return times[keep][order], stream[keep][order], seq[keep][order], count - keep.sum(axis=1)
 
 
-def write(path: Path, calls: int, seconds: float, mix: bool, seed: int = 1, spread: float = 1.0) -> dict:
-    """Write the capture, its calls beginning within `spread` s; what is in it: packets, rtp, calls, lost."""
+def voice(rng: np.random.Generator, packets: int = 5000) -> np.ndarray:
+    """Payloads of PAYLOAD bytes of G.711 mu-law that compress about as speech does: noise with the spectrum of a voice
+    in syllables, and pauses with a little of it."""
+    count = packets * PAYLOAD
+    noise = rng.normal(0, 1, count + 64)
+    sound = np.convolve(noise, np.exp(-np.arange(64) / 9) * np.cos(np.arange(64) * 0.45), "valid")[:count]
+    level = np.repeat(rng.choice([4, 30, 400, 2500, 6000], -(-count // 1200)), 1200)[:count]
+    linear = np.clip(sound / sound.std() * level, -32635, 32635).astype(np.int64)
+    size = np.abs(linear) + 132
+    exponent = np.floor(np.log2(size)).astype(np.int64) - 7
+    mantissa = (size >> (exponent + 3)) & 15
+    code = ~((linear < 0) << 7 | exponent << 4 | mantissa) & 0xFF
+    return code.astype(np.uint8).reshape(packets, PAYLOAD)
+
+
+def write(path: Path, calls: int, seconds: float, mix: bool, seed: int = 1, spread: float = 1.0,
+          speech: bool = False) -> dict:  # fmt: skip
+    """Write the capture, its calls beginning within `spread` s; what is in it: packets, rtp, calls, lost.
+
+    With `speech` the payloads are such that they compress as those of real calls do, else they are zeros.
+    """
     rng, count = np.random.default_rng(seed), int(seconds * 50)
     family = np.arange(calls) % 3 if mix else np.zeros(calls, int)
     ends = [[address(int(family[c]), c, side) for side in (1, 2)] for c in range(calls)]
@@ -109,6 +128,7 @@ def write(path: Path, calls: int, seconds: float, mix: bool, seed: int = 1, spre
             heads[f].append(udp_packet(f, ends[c][side], ends[c][1 - side], ports[c][side], ports[c][1 - side], rtp))
     tables = [np.frombuffer(b"".join(h), np.uint8).reshape(len(h), -1) if h else None for h in heads]
     times, stream, seq, lost = streams(calls, count, spread, rng)
+    bank = voice(rng) if speech else None
     first, last = np.full(calls, 1 << 62), np.zeros(calls, np.int64)
     np.minimum.at(first, stream // 2, times)
     np.maximum.at(last, stream // 2, times)
@@ -126,11 +146,11 @@ def write(path: Path, calls: int, seconds: float, mix: bool, seed: int = 1, spre
             while done < len(signalling) and signalling[done][0] <= upto:
                 extra.append(signalling[done])
                 done += 1
-            file.write(_chunk(times[part], stream[part], seq[part], extra, family, where, tables))
+            file.write(_chunk(times[part], stream[part], seq[part], extra, family, where, tables, bank))
     return {"packets": len(times) + len(signalling), "rtp": len(times), "calls": calls, "lost": int(lost.sum())}
 
 
-def _chunk(times, stream, seq, extra, family, where, tables) -> bytes:
+def _chunk(times, stream, seq, extra, family, where, tables, bank) -> bytes:
     """Records of one stretch of time: RTP from templates, SIP between them."""
     all_times = np.concatenate([times, np.array([t for t, _ in extra], np.int64)])
     fam = family[stream // 2]
@@ -154,6 +174,8 @@ def _chunk(times, stream, seq, extra, family, where, tables) -> bytes:
             ((seq[mine] + 7 * stream[mine]) & 0xFFFF).astype(">u2").view(np.uint8).reshape(-1, 2)
         )
         rows[:, rtp + 4 : rtp + 8] = (seq[mine] * PAYLOAD).astype(">u4").view(np.uint8).reshape(-1, 4)
+        if bank is not None:
+            rows[:, rtp + 12 :] = bank[(stream[mine] * 41 + seq[mine]) % len(bank)]
         out[offset[mine][:, None] + 16 + np.arange(table.shape[1])] = rows
     for at, (_, frame) in zip(offset[len(times) :].tolist(), extra, strict=True):
         out[at + 16 : at + 16 + len(frame)] = np.frombuffer(frame, np.uint8)
@@ -166,8 +188,9 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=2000)
     parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--mix", action="store_true")
+    parser.add_argument("--speech", action="store_true")
     args = parser.parse_args()
-    print(write(args.file, args.calls, args.seconds, args.mix))
+    print(write(args.file, args.calls, args.seconds, args.mix, speech=args.speech))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import time
 
 import msgspec
 
-from voipfleet import pipe, privileges, systemd
+from voipfleet import memory, pipe, privileges, systemd
 from voipfleet.duties import duties
 from voipfleet.errors import FAILURE, OK, VoipfleetError
 from voipfleet.packer import Packer
@@ -65,7 +65,7 @@ class Engine:
                 if fd in by_fd and event & ~select.POLLIN:
                     by_fd[fd].clear_error()
             if self._turn() < BEHIND:
-                time.sleep(PACE)
+                self._sender.flush(time.monotonic() + PACE, whole=True)
         self._drain()
         if self._analyser:
             self._send(self._analyser.finish("sensor_restart"))
@@ -200,6 +200,7 @@ def _prepare(config_path: str, sender: pipe.PipeSender, sock: socket.socket) -> 
 def main(fd: int, config_path: str) -> int:
     """Run the engine over the socket `fd`; its exit code. A fault goes to the courier as FAILED."""
     systemd.log_to_stderr()
+    memory.keep()
     sock = socket.socket(fileno=fd)
     sender = pipe.PipeSender(sock)
     stopped = []  # a SIGTERM before the engine is ready

@@ -107,14 +107,17 @@ class PipeSender:
             except OSError:
                 self.closed = True
 
-    def flush(self, deadline: float) -> bool:
-        """Wait until everything is sent or `deadline` (time.monotonic) has come; whether all is sent."""
+    def flush(self, deadline: float, *, whole: bool = False) -> bool:
+        """Wait until everything is sent, or `deadline` (time.monotonic) has come, or with `whole` in any case until
+        then; whether all is sent."""
         poll = select.poll()
         poll.register(self._sock, select.POLLOUT)
         self.pump()
         while self.waiting and not self.closed and (left := deadline - time.monotonic()) > 0:
             poll.poll(left * 1000)
             self.pump()
+        if whole and not self.closed and (left := deadline - time.monotonic()) > 0:
+            time.sleep(left)
         return not self.waiting
 
 

@@ -15,7 +15,7 @@ import socket
 import time
 from pathlib import Path
 
-from voipfleet import __version__, systemd
+from voipfleet import __version__, memory, systemd
 from voipfleet.duties import duties
 from voipfleet.errors import VoipfleetError
 from voipfleet.manager import Manager
@@ -347,6 +347,8 @@ def _nothing(_) -> None:
 
 def serve(config, config_path: str) -> int:
     """Run the instance until SIGTERM; the exit code."""
+
+    memory.keep()
 
     async def main() -> int:
         return await Service(config, config_path).run()
