@@ -1,8 +1,8 @@
 """A block of packets as it travels: the packets back to back, their columns, compressed where that pays.
 
 A packed block is `HEAD | rest`. `rest` is, compressed by the method that HEAD names, the columns and then the packets
-in their order, without what the ring had between them. A column is stored as bytes of equal weight together, times as
-differences: so lz4 finds something in them.
+in their order, without what the ring had between them (but for what fills a word of eight bytes). A column is stored as
+bytes of equal weight together, times as differences: so lz4 finds something in them.
 """
 
 import struct
@@ -16,7 +16,10 @@ from voipfleet.capture.block import Block
 
 MAX_RAW = 1 << 20  # bytes of columns and packets in one packed block, unless one packet alone is larger
 METHODS = ("none", "lz4", "zstd")
-HEAD = struct.Struct("!BBHIII")  # method, tagged, linktype, packets, bytes of `rest` uncompressed, kernel drops before
+HEAD = struct.Struct("!BBHIII")  # method, flags, linktype, packets, bytes of `rest` uncompressed, kernel drops before
+_TAGGED, _WORDS, _LEAD = 1, 2, 2  # flags: a column of tags; packets in whole words, each after so many bytes (<< 2)
+_FILL = 14  # bytes at most to make a packet whole words
+_MANY = 16  # packets from which on words are worth their preparation
 _MAX_WINDOW = 8 << 20  # bytes of history that a zstd frame may ask for; ours ask for 1 MiB at most
 _COLUMNS, _TAG = 16, 4  # bytes a packet: ts 8, caplen 4, wirelen 4; vlan
 
@@ -44,7 +47,7 @@ def pack(block: Block, *, method: str = "lz4", ratio: int = 100) -> list[Packed]
     if not len(block):
         return [_pack(block, 0, 0, block.drops, method, ratio)] if block.drops else []
     tagged = block.vlan is not None and bool((block.vlan >= 0).any())
-    ends = np.cumsum(block.caplen + (_COLUMNS + _TAG * tagged))
+    ends = np.cumsum(block.caplen + (_COLUMNS + _TAG * tagged + _FILL))
     out, start = [], 0
     while start < len(block):
         before = int(ends[start - 1]) if start else 0
@@ -61,9 +64,10 @@ def unpack(body: bytes, *, max_bytes: int, source: str = "", sensor: str = "") -
     """
     if len(body) < HEAD.size:
         raise PackedError(f"a packed block of {len(body)} bytes; at least {HEAD.size}")
-    number, tagged, linktype, packets, raw, drops = HEAD.unpack_from(body)
-    if number >= len(METHODS) or tagged > 1:
-        raise PackedError(f"packed by method {number} with columns {tagged}; this release knows {', '.join(METHODS)}")
+    number, flags, linktype, packets, raw, drops = HEAD.unpack_from(body)
+    tagged, words, lead = bool(flags & _TAGGED), bool(flags & _WORDS), flags >> _LEAD
+    if number >= len(METHODS) or lead > 7 or (lead and not words):
+        raise PackedError(f"packed by method {number} with flags {flags}; this release knows {', '.join(METHODS)}")
     columns = packets * (_COLUMNS + _TAG * tagged)
     if not columns <= raw <= max_bytes:
         raise PackedError(f"a packed block of {packets} packets and {raw} bytes; at most {max_bytes}")
@@ -71,11 +75,12 @@ def unpack(body: bytes, *, max_bytes: int, source: str = "", sensor: str = "") -
     with np.errstate(over="ignore"):
         ts = np.cumsum(_column(rest, 0, packets, "<u8"), dtype=np.uint64).view(np.int64)
     caplen = _column(rest, 8 * packets, packets, "<u4").astype(np.int64)
-    ends = np.cumsum(caplen)
+    length = ((caplen + (lead + 7)) >> 3) << 3 if words else caplen
+    ends = np.cumsum(length)
     if (int(ends[-1]) if packets else 0) != raw - columns:
         raise PackedError(f"{packets} packets do not fill their {raw - columns} bytes")
     return Block(
-        data=rest[columns:], ts=ts, offset=ends - caplen, caplen=caplen,
+        data=rest[columns:], ts=ts, offset=ends - length + lead, caplen=caplen,
         wirelen=_column(rest, 12 * packets, packets, "<u4").astype(np.int64), linktype=linktype, source=source,
         vlan=_column(rest, 16 * packets, packets, "<i4").astype(np.int64) if tagged else None,
         drops=drops, sensor=sensor)  # fmt: skip
@@ -105,13 +110,36 @@ def _pack(block: Block, start: int, stop: int, drops: int, method: str, ratio: i
              _spread(block.wirelen[cut], "<u4")]  # fmt: skip
     if tagged:
         parts.append(_spread(block.vlan[cut], "<i4"))
-    raw = b"".join([*parts, *_runs(block.data, offset, offset + caplen)])
+    words = _words(block.data, offset, caplen) if len(offset) >= _MANY else None
+    flags = tagged
+    if words is not None:
+        flags |= _WORDS | (int(offset[0]) & 7) << _LEAD
+        parts.append(words)
+    else:
+        parts += _runs(block.data, offset, offset + caplen)
+    raw = b"".join(parts)
     small = _compress(method, raw)
     enough = len(small) < len(raw) if ratio >= 100 else len(small) * 100 <= len(raw) * ratio
     if not enough:
         method, small = "none", raw
-    head = HEAD.pack(METHODS.index(method), tagged, block.linktype, stop - start, len(raw), min(drops, 0xFFFFFFFF))
+    head = HEAD.pack(METHODS.index(method), flags, block.linktype, stop - start, len(raw), min(drops, 0xFFFFFFFF))
     return Packed(stop - start, HEAD.size + len(raw), method, head + small)
+
+
+def _words(data: np.ndarray, offset: np.ndarray, caplen: np.ndarray) -> memoryview | None:
+    """The packets' bytes as whole words of eight, where all begin at the same place of one, as in the kernel's ring:
+    four times as fast as piece by piece. None where they do not."""
+    lead = int(offset[0]) & 7
+    if (offset & 7 != lead).any() or data.ctypes.data & 7:
+        return None
+    count = (caplen + (lead + 7)) >> 3
+    ends = np.cumsum(count)
+    whole = len(data) >> 3
+    if int(((offset >> 3) + count).max()) > whole or whole >= 1 << 31:
+        return None
+    index = np.repeat(((offset >> 3) - (ends - count)).astype(np.int32), count)
+    index += np.arange(len(index), dtype=np.int32)
+    return memoryview(np.take(data[: whole << 3].view(np.uint64), index, mode="clip").view(np.uint8))
 
 
 def _runs(data: np.ndarray, start: np.ndarray, end: np.ndarray) -> list[memoryview]:

@@ -24,10 +24,12 @@ def blocks(draw):
     rows = draw(st.lists(st.tuples(INT64, st.binary(max_size=40), st.integers(0, (1 << 32) - 1),
                                    st.integers(-1, 4095), st.integers(0, 3)), max_size=30))  # fmt: skip
     data, offset = bytearray(), []
+    grid = draw(st.sampled_from([None, 0, 2, 7]))  # where in a word of eight bytes all packets begin, as in a ring
     for _, packet, _, _, gap in rows:
-        data += b"\xaa" * gap
+        data += b"\xaa" * (gap if grid is None else (grid - len(data)) % 8 + 8 * gap)
         offset.append(len(data))
         data += packet
+    data += b"\xbb" * draw(st.sampled_from([0, -len(data) % 8]))
     caplen = [len(row[1]) for row in rows]
     values = [row[0] for row in rows], offset, caplen, [row[2] for row in rows], [row[3] for row in rows]
     column = [np.array(each, np.int64) for each in values]
@@ -69,6 +71,7 @@ def speech(count=4000, size=214, gap=90):
 def test_what_went_in_comes_out(block, method, limit, ratio):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(codec, "MAX_RAW", limit)
+        patch.setattr(codec, "_MANY", 3)
         packed = pack(block, method=method, ratio=ratio)
     out = [unpack(piece.body, max_bytes=LIMIT) for piece in packed]
     for piece, part in zip(packed, out, strict=True):
@@ -92,6 +95,18 @@ def test_anything_else_is_a_sound_block_or_the_documented_error(block, method, r
                 body = body[: rng.randint(0, len(body))] + rng.randbytes(rng.randint(0, 5))
         with contextlib.suppress(PackedError):
             sound(unpack(bytes(body), max_bytes=LIMIT))
+
+
+@pytest.mark.parametrize("lead", [0, 2, 7])
+def test_packets_that_begin_at_one_place_of_a_word_travel_in_words(lead, monkeypatch):
+    """As those of the kernel's ring do."""
+    monkeypatch.setattr(codec, "_runs", None)
+    sizes = np.array([60, 214, 1, 0, 1500] * 8, np.int64)
+    room = (sizes + 90 + 15) // 16 * 16
+    offset = np.cumsum(room) - room + lead
+    ts = np.arange(len(sizes), dtype=np.int64)
+    block = Block(np.random.default_rng(3).integers(0, 256, int(room.sum()), np.uint8), ts, offset, sizes, sizes)
+    assert content([unpack(piece.body, max_bytes=LIMIT) for piece in pack(block)]) == content([block])
 
 
 @given(st.binary(max_size=80))
