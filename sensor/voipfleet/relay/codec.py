@@ -18,6 +18,7 @@ MAX_RAW = 1 << 20  # bytes of columns and packets in one packed block, unless on
 METHODS = ("none", "lz4", "zstd")
 HEAD = struct.Struct("!BBHIII")  # method, flags, linktype, packets, bytes of `rest` uncompressed, kernel drops before
 _TAGGED, _WORDS, _LEAD = 1, 2, 2  # flags: a column of tags; packets in whole words, each after so many bytes (<< 2)
+ACCELERATION = 8  # of lz4: a fifth quicker than 1 on speech, for 4 % more bytes
 _FILL = 14  # bytes at most to make a packet whole words
 _MANY = 16  # packets from which on words are worth their preparation
 _MAX_WINDOW = 8 << 20  # bytes of history that a zstd frame may ask for; ours ask for 1 MiB at most
@@ -164,7 +165,7 @@ def _column(rest: np.ndarray, at: int, count: int, kind: str) -> np.ndarray:
 
 def _compress(method: str, raw: bytes) -> bytes:
     if method == "lz4":
-        return lz4.block.compress(raw, store_size=False)
+        return lz4.block.compress(raw, mode="fast", acceleration=ACCELERATION, store_size=False)
     return zstandard.ZstdCompressor(level=1).compress(raw) if method == "zstd" else raw
 
 
