@@ -41,11 +41,3 @@ def two_listeners(settings: Mapping) -> Iterator[Finding]:
 
 
 RULES = (server_and_client, sender_without_destination, nothing_to_do, source_without_interface, two_listeners)
-
-_NOT_YET = "is checked and rendered but cannot run in this release; wait for the release that has it, or remove it"
-
-
-def pending(settings: Mapping) -> list[Finding]:
-    """Modes that can be checked, rendered and drawn but that this release cannot run."""
-    modes = ()
-    return [(key, _NOT_YET) for key in modes if settings[key]]

@@ -66,7 +66,6 @@ def _plan(fleet: Fleet, host: Host, keys: Mapping[str, str]) -> dict:
         "database": {"name": values["mysqldb"], "user": values["mysqluser"]},
         "secrets": (["server_password"] if peers or listens else [])
         + (["mysqlpassword"] if host.given.get("mysqlpassword") else []),
-        "pending": [f"{name}: {text}" for text in rules.pending(host)],
         "wants_keys": sorted(peer for peer in peers if peer not in keys),
         "unlisted": sorted({source for source in sources if source not in keys}),
         "writable": _outside_state(values),

@@ -185,18 +185,6 @@ def records_into_sqlite(fleet: Fleet) -> Found:
             yield host.name, "keeps its records in a local SQLite file; for more than a small site use MariaDB"
 
 
-@rule("N03")
-def not_yet(fleet: Fleet) -> Found:
-    for host in fleet.hosts.values():
-        for text in pending(host):
-            yield host.name, text
-
-
-def pending(host) -> list[str]:
-    """What of this host can be checked, rendered and drawn, but not rolled out in this release."""
-    return [f"voipfleet_{key} {text}" for key, text in instance.pending(host.values)]
-
-
 def database_kind(host) -> str:
     url = host.values["database_url"] or ""
     return "mariadb" if host.values["mysqlhost"] or url.startswith(("mysql", "mariadb")) else "sqlite"
