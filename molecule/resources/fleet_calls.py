@@ -1,9 +1,10 @@
-"""Calls on bed hosts, and whether their central has them: `fleet_calls.py CENTRAL=ADDRESS SENSOR=ADDRESS ...`.
+"""Calls on bed hosts, and whether the store has them: `fleet_calls.py --callee HQ=ADDRESS BRANCH=ADDRESS ...`.
 
-The demo and the molecule scenarios use it. A call goes from a sensor's host to the central's, which does not capture,
-so each crosses exactly one sensor. Standard library only.
+The demo and the molecule scenarios use it. A call goes from one of the hosts to the callee's, which does not capture,
+so each crosses exactly one sensor, its caller's host, unless the options say who sees what. Standard library only.
 """
 
+import argparse
 import datetime
 import json
 import subprocess
@@ -17,6 +18,7 @@ from support import calls  # noqa: E402 # the tests' callers
 from support.calls import Call, Side  # noqa: E402
 
 BED = ROOT / "molecule/resources/bed/bed"
+RTP_PORTS = "20000-20999"
 CALLS = (  # one after the other to the sensors
     Call("answered", "210000101", "220000001", packets=200),
     Call("cancelled", "230000201", "220000004"),
@@ -32,12 +34,19 @@ class Failed(Exception):
 
 
 class Fleet:
-    """Hosts of the bed by name, the central first, and the calls that were placed between them."""
+    """Hosts of the bed by name, the callee's first, and the calls that were placed between them.
 
-    def __init__(self, addresses: dict[str, str]):
+    `central` has the records (the callee's host if not said). `sensor` (else the caller's host) sees a call,
+    `streams_by` (else the same) its media, `analysed_by` analyses it (empty: the sensor).
+    """
+
+    def __init__(self, addresses: dict[str, str], *, central: str = "", sensor: str = "", streams_by: str = "",
+                 analysed_by: str = ""):  # fmt: skip
         sides = {name: Side((str(BED), "exec", name), address) for name, address in addresses.items()}
-        (self.central, self._callee), *self._sensors = sides.items()
+        (callee, self._callee), *self._sensors = sides.items()
+        self.central, self._sensor, self._streams_by, self._by = central or callee, sensor, streams_by, analysed_by
         self._placed: list[calls.Injected] = []
+        self._from: dict[str, str] = {}  # call_id -> the host that called
         self._since = ""
 
     def place(self) -> list[str]:
@@ -49,6 +58,7 @@ class Fleet:
         lines = []
         for (name, _), one in zip(from_where, self._placed, strict=True):
             call = one.call
+            self._from[one.call_id] = name
             lost = f", {call.lost} of the caller's {call.packets} packets left out" if call.lost else ""
             lines.append(f"{name}: {call.caller} -> {call.callee}: {call.kind} ({one.final_response}{lost})")
         return lines
@@ -64,7 +74,19 @@ class Fleet:
                 break
             time.sleep(0.5)
         strange = [f"{call_id}: nobody placed this call" for call_id in sorted(found - wanted)]
-        return calls.check(self._placed, records) + strange
+        return calls.check(self._placed, records) + strange + self._misplaced(records)
+
+    def _misplaced(self, records: list[dict]) -> list[str]:
+        """Records that name another host than the one that saw the call, or that analysed it."""
+        faults = []
+        for record in records:
+            seen_by = self._sensor or self._from.get(record["call_id"], "")
+            media = {stream["sensor"] for stream in record["streams"]} - {self._streams_by or seen_by}
+            if (record["sensor"], record["analysed_by"]) != (seen_by, self._by) or media:
+                faults.append(f"{record['call_id']}: seen by {record['sensor']}, media also by {sorted(media)},"
+                              f" analysed by {record['analysed_by'] or 'the same'}; not {seen_by} and"
+                              f" {self._by or 'the same'}")  # fmt: skip
+        return faults
 
     def table(self) -> str:
         """The calls as an operator sees them on the central."""
@@ -83,7 +105,17 @@ def bed(*words: str) -> str:
 
 
 def main() -> None:
-    fleet = Fleet(dict(word.split("=") for word in sys.argv[1:]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("callers", nargs="+", metavar="NAME=ADDRESS")
+    parser.add_argument("--callee", required=True, metavar="NAME=ADDRESS")
+    for option in ("store", "sensor", "streams-by", "analysed-by"):
+        parser.add_argument(f"--{option}", default="", metavar="NAME")
+    parser.add_argument("--span", action="append", default=[], metavar="FROM,TO", help="mirror FROM's RTP to TO first")
+    args = parser.parse_args()
+    for span in args.span:
+        bed("span", *span.split(","), RTP_PORTS)
+    fleet = Fleet(dict(word.split("=") for word in [args.callee, *args.callers]), central=args.store,
+                  sensor=args.sensor, streams_by=args.streams_by, analysed_by=args.analysed_by)  # fmt: skip
     print("\n".join(fleet.place()))
     faults = fleet.faults()
     print(fleet.table())
