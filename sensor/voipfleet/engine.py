@@ -184,7 +184,8 @@ def _prepare(config_path: str, sender: pipe.PipeSender, sock: socket.socket) -> 
         open_ring(name, ring_mb=config.ringbuffer, snaplen=config.snaplen, promisc=config.promisc, bpf=config.filter)
         for name in config.interface or ()
     ]
-    privileges.drop_all()
+    if rings:  # who captures nothing was given none
+        privileges.drop_all()
     analyser = packer = None
     if todo.analyses:
         settings = AnalyserSettings.from_config(config)
