@@ -18,7 +18,7 @@ from support import calls  # noqa: E402 # the tests' callers
 from support.calls import Call, Side  # noqa: E402
 
 BED = ROOT / "molecule/resources/bed/bed"
-RTP_PORTS = "20000-20999"
+RTP_PORTS = "19456/0xfc00"  # and the 1,023 behind, among which are those of the calls
 CALLS = (  # one after the other to the sensors
     Call("answered", "210000101", "220000001", packets=200),
     Call("cancelled", "230000201", "220000004"),
