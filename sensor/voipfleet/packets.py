@@ -1,7 +1,9 @@
 """The courier's part that is about packets: buffers, links to where they go, and what comes from other hosts."""
 
 import asyncio
+import logging
 import os
+import shutil
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
@@ -17,7 +19,9 @@ from voipfleet.relay.receive import Receiver
 from voipfleet.relay.send import Totals, send_blocks
 from voipfleet.uplink import Uplink
 
+log = logging.getLogger("voipfleet.packets")
 MB = 1 << 20
+KEYS = ("mirror_destination", "server_destination")
 
 
 class Packets:
@@ -34,6 +38,7 @@ class Packets:
                    identity=None, psk=b"") -> "Packets":  # fmt: skip
         """`analyse`, `note` and `seen` as Hub has them; `status()` is what this instance says of itself."""
         self = cls(config, name, spool)
+        self._inherit(duties)
         outputs = [await self._output(destination, len(duties.sends)) for destination in duties.sends]
         self.hub = Hub(spool.sensor_uuid, name, outputs, analyse=analyse if duties.analyses else None, note=note,
                        commit=spool.flush, cursors=spool.origins, seen=seen)  # fmt: skip
@@ -42,9 +47,28 @@ class Packets:
             self._uplinks.append(self._uplink(destination, output, identity, psk, status))
         return self
 
+    def _folder(self, key: str) -> Path:
+        return Path(self._config.packetbuffer_file_path or Path(self._config.spooldir) / "packets") / key
+
+    def _inherit(self, duties: Duties) -> None:
+        """Packets that wait for a destination that this instance has no more go to the one it has now."""
+        now = [destination.key for destination in duties.sends]
+        for key in KEYS:
+            old = self._folder(key)
+            if key in now or not any(old.glob("*.packets")):
+                continue
+            heir = next((folder for folder in map(self._folder, now) if not any(folder.glob("*.packets"))), None)
+            if heir:
+                shutil.rmtree(heir, ignore_errors=True)  # the books of a buffer in which nothing waits
+                old.rename(heir)
+                log.warning("packets that waited for %s go to %s now", key, heir.name)
+            else:
+                log.warning(
+                    "%s: packets of an earlier role wait here; they leave once this host has a %s again", old, key
+                )
+
     async def _output(self, destination: Destination, several: int) -> Output:
-        config = self._config
-        folder = Path(config.packetbuffer_file_path or Path(config.spooldir) / "packets") / destination.key
+        config, folder = self._config, self._folder(destination.key)
         buffer = await PacketBuffer.open(folder, memory=config.max_buffer_mem * MB // several,
                                          disk=config.packetbuffer_file_totalmaxsize * MB // several)  # fmt: skip
         return Output(destination.key, buffer, last=buffer.last)

@@ -165,8 +165,12 @@ class Service:
         identity = keys.load(Path(config.key_file))
         password = fleet_password(config)
         psk = await asyncio.to_thread(keys.psk_from_password, password, config.fleet_id)
-        if config.server_destination and not config.packetbuffer_sender:
+        left = self.spool.state.queued  # records of the time before this instance became a packet sender
+        if config.server_destination and (left or not config.packetbuffer_sender):
             self.uplink = self._records_uplink(identity, psk)
+        elif left and not self.stored:
+            log.warning("%d records of an earlier role wait in %s/outbox.db; they leave once this host has a"
+                        " server_destination again, or a store", left, config.spooldir)  # fmt: skip
         if todo.sends or todo.receives:
             await self._open_packets(identity, psk)
 
