@@ -55,8 +55,8 @@ class Gap(msgspec.Struct, frozen=True):
 
 
 class Books(msgspec.Struct):
-    """`last`: the number of the last block put. `through`: the last one that was acknowledged. `sent`: the last one that
-    may have been given out."""
+    """`last`: the number of the last block put. `through`: the last one that was acknowledged. `sent`: the last one
+    that may have been given out."""
 
     epoch: Uuid = msgspec.field(default_factory=lambda: os.urandom(16))
     last: int = 0

@@ -58,13 +58,14 @@ class PacketBuffer:
         self._saved, self._dirty = 0, False  # up to which number the books on disk know of blocks given out
         self._damaged = 0
         self._told_full = self._closing = False
-        self._arrived, self._wake, self._lock = asyncio.Event(), asyncio.Event(), asyncio.Lock()
+        self._arrived, self._moved, self._wake = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._lock = asyncio.Lock()
         self._task: asyncio.Task | None = None
 
     @classmethod
     async def open(cls, folder: Path, *, memory: int, disk: int) -> "PacketBuffer":
-        """With what an earlier process has left in `folder`. `memory` and `disk` are bounds in bytes; with `disk` 0 only
-        the books go there. A folder that cannot be used is a fault like others, not an error."""
+        """With what an earlier process has left in `folder`. `memory` and `disk` are bounds in bytes; with `disk` 0
+        only the books go there. A folder that cannot be used is a fault like others, not an error."""
         self = cls(folder, memory, disk)
         found = self._found = await self._disk.open()
         self._books = found.books
@@ -132,6 +133,7 @@ class PacketBuffer:
         books.acknowledged += freed
         books.through = through
         self._told_full = self._told_full and self._kept()
+        self._moved.set()
 
     def gaps(self) -> list[Gap]:
         """What was dropped and not told yet, the oldest first."""
@@ -187,7 +189,8 @@ class PacketBuffer:
     async def wait_safe(self, after: int) -> int:
         """`safe_through`, once that is beyond `after`."""
         while self.safe_through <= after:
-            await asyncio.sleep(0.05)
+            self._moved.clear()
+            await self._moved.wait()
         return self.safe_through
 
     # -- inside ----------------------------------------------------------------------------------------
@@ -257,6 +260,7 @@ class PacketBuffer:
                 self._memory.move_to_end(block.number, last=False)
         self._writing.clear()
         self._bound()
+        self._moved.set()
         return written
 
     async def _read(self, segment: Segment, number: int) -> Queued | None:
@@ -284,6 +288,7 @@ class PacketBuffer:
     def _lost(self, first: int, rows: list[tuple[int, int]], before: Amount, reason: str) -> None:
         self._books.lose(first, rows, before, reason)
         self._dirty = True
+        self._moved.set()
         if reason == FULL and not self._told_full:
             self._told_full = True
             log.warning("packets wait for their receiver and there is no more room, so the oldest are dropped; see"

@@ -159,8 +159,9 @@ class Disk:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 self._full_at, self._full_until = self.used, time.monotonic() + FULL_FOR
             if not self.fault:
-                self.fault = (f"{self._folder}: packets cannot wait on disk ({error.strerror or error}), so they wait in"
-                              " memory; make room, or the folder writable, or set packetbuffer_file_path")  # fmt: skip
+                why = error.strerror or error
+                self.fault = (f"{self._folder}: packets cannot wait on disk ({why}), so they wait in memory; make room,"
+                              " or the folder writable, or set packetbuffer_file_path")  # fmt: skip
                 log.error("%s", self.fault)
 
     def _well(self) -> None:
