@@ -198,7 +198,8 @@ class PacketBuffer:
     async def _run(self) -> None:
         while not self._closing:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), TICK)
+                async with asyncio.timeout(TICK):
+                    await self._wake.wait()
             self._wake.clear()
             async with self._lock:
                 while not self._closing and self._due() and await self._flush():
