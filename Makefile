@@ -54,6 +54,7 @@ molecule: venv ## rollouts on hosts of their own (root), one scenario after the 
 bench: venv packages ## measure: the analysis beside its peers, a live sensor, what a central stores a second (root, 15 min)
 	@$(BIN)/python benchmarks/offline.py
 	@$(BIN)/python benchmarks/live.py
+	@$(BIN)/python benchmarks/mirror.py
 	@$(BIN)/python benchmarks/ingest.py
 
 TARGET ?= all
