@@ -200,8 +200,8 @@ async def backlog(blocks: list[Block], packets: int, method: str, folder: Path) 
     seconds, used = time.monotonic() - begin, cpu() - used
     if other.said()[0] != sent:
         raise SystemExit("packets of the backlog are missing")
-    print(f"backlog of {sent / 1e6:.1f} M packets, {size >> 20} MiB on disk ({method}): found in {opening:.2f} s,"
-          f" delivered at {sent / seconds / 1e6:.2f} M packets/s, {used / sent * 1e6:.2f} us of CPU a packet")  # fmt: skip
+    print(f"backlog of {sent / 1e6:.1f} M packets, {size >> 20} MiB on disk ({method}): found in {opening:.2f} s, left"
+          f" at {sent / seconds / 1e6:.2f} M packets/s, {used / sent * 1e6:.2f} us of CPU a packet")  # fmt: skip
     sending.cancel()
     await asyncio.gather(sending, return_exceptions=True)
     await session.close("done")
