@@ -106,6 +106,11 @@ BROKEN = {
              " the whole numbers; send records, or remove it"]),
     "T27": ({"hq": v(interface="eth0")},
             ["T27 hq: voipfleet_interface is set but the host is not in group sensors; add it there or remove this"]),
+    "T29": ({"groups": {"mirrors": [f"m{n}" for n in range(8)]},
+             **{f"m{n}": v(mirror_destination=f"m{n + 1}") for n in range(7)}, "m7": v(server_destination="hq"),
+             "branch2": v(server_destination=None, mirror_destination="m0")},
+            ["T29 branch2: its packets pass more than 8 hosts (branch2 -> m0 -> m1 -> m2 -> m3 -> m4 -> m5 -> m6 ->"
+             " m7); let some of them send to a host further on"]),
     "T28": ({"groups": {"mirrors": ["m"]}, "m": {}, "hq": v(mirror_destination="m")},
             ["T28 hq: voipfleet_mirror_destination needs an interface to capture on; set interface"]),
 }  # fmt: skip

@@ -8,7 +8,8 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from topology.fleets import BROKEN, OTHER, PASSWORD, RELAY, fleet, v
 from voipfleet import config
-from voipfleet.topology import conflicts, rules
+from voipfleet.relay import messages
+from voipfleet.topology import conflicts, links, rules
 from voipfleet.topology.plan import gate
 
 
@@ -78,6 +79,21 @@ def test_a_central_that_mirrors_what_it_captures_still_stores():
                        hq=v(interface="eth0", mirror_destination="m")))  # fmt: skip
     assert plan["errors"] == []
     assert (plan["hosts"]["hq"]["store"], plan["hosts"]["hq"]["local_database"]) == ("mariadb", True)
+
+
+def test_who_analyses_packets_must_know_the_ports_of_their_source():
+    sender = {"branch1": v(packetbuffer_sender=True, sipport="5060,5070")}
+    plan = gate(*fleet(**sender))
+    assert plan["warnings"] == [
+        "W04 hq: gets the packets of branch1, but its voipfleet_sipport lacks 5070, so SIP on these ports is not seen;"
+        " add it here, or set it for all hosts"
+    ]
+    assert gate(*fleet(**sender, hq=v(sipport="5060-5080")))["warnings"] == []
+    assert gate(*fleet(branch1=v(sipport="5060,5070")))["warnings"] == []
+
+
+def test_the_longest_way_of_packets_is_that_of_the_wire_format():
+    assert links.MAX_HOPS == messages.MAX_HOPS
 
 
 def test_three_faults_are_three_lines():

@@ -4,6 +4,7 @@ from voipfleet.config import nearest
 from voipfleet.topology.fleet import DESTINATIONS, Fleet, Host
 from voipfleet.topology.rules import Found, rule
 
+MAX_HOPS = 8  # as relay/messages.py has it, which needs more than the standard library
 SUGGESTIONS = 20  # different wrong names that are worth a search for the right one
 _WANTED = {"server_destination": ("central", "a central", "centrals"),
            "mirror_destination": ("mirror", "a mirror receiver", "mirrors")}  # fmt: skip
@@ -70,6 +71,24 @@ def no_store_at_the_end(fleet: Fleet) -> Found:
     for host in fleet.hosts.values():
         if host.captures and not _broken_here(fleet, host) and (where := _dead_end(fleet, host)):
             yield host.name, f"its calls reach no store: the way ends at {where}; correct what is said about {where}"
+
+
+@rule("T29")
+def too_many_hops(fleet: Fleet) -> Found:
+    """Packets name the hosts that they have passed, so that a loop ends; the list has an end, too."""
+    for host in fleet.hosts.values():
+        way, waiting = [host.name], [(host.name, [host.name])]
+        while waiting and len(way) <= MAX_HOPS:
+            name, path = waiting.pop()
+            way = max(way, path, key=len)
+            here = fleet.hosts[name]
+            keys = ["mirror_destination"] + ["server_destination"] * bool(here.values["packetbuffer_sender"])
+            for further in {other for key in keys for other in here.destinations(key)}:
+                if further in fleet.hosts and further not in path and len(path) <= MAX_HOPS:
+                    waiting.append((further, [*path, further]))
+        if len(way) > MAX_HOPS and host.captures:
+            yield host.name, (f"its packets pass more than {MAX_HOPS} hosts ({' -> '.join(way)}); let some of them send"
+                              " to a host further on")  # fmt: skip
 
 
 @rule("N01")

@@ -178,6 +178,20 @@ def in_no_group(fleet: Fleet) -> Found:
         )
 
 
+@rule("W04")
+def analyst_lacks_ports(fleet: Fleet) -> Found:
+    """Who analyses packets looks for SIP on its own ports, whatever the host that captured them has."""
+    for source in fleet.hosts.values():
+        keys = ["mirror_destination"] + ["server_destination"] * bool(source.values["packetbuffer_sender"])
+        for name in dict.fromkeys(name for key in keys for name in source.destinations(key)):
+            receiver = fleet.hosts.get(name)
+            wanted = set(source.values["sipport"]) if "sipport" in source.given else set()
+            if receiver and (missing := sorted(wanted - set(receiver.values["sipport"]))):
+                listed = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
+                yield name, (f"gets the packets of {source.name}, but its voipfleet_sipport lacks {listed}, so SIP on"
+                             f" these ports is not seen; add it here, or set it for all hosts")  # fmt: skip
+
+
 @rule("N02")
 def records_into_sqlite(fleet: Fleet) -> Found:
     for host in fleet.hosts.values():
