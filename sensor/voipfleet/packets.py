@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
@@ -15,12 +16,14 @@ from voipfleet.records.spool import Spool
 from voipfleet.relay import codec
 from voipfleet.relay.buffer import PacketBuffer
 from voipfleet.relay.hub import Hub, Output, lag
+from voipfleet.relay.messages import Heard, Origin
 from voipfleet.relay.receive import Receiver
 from voipfleet.relay.send import Totals, send_blocks
 from voipfleet.uplink import Uplink
 
 log = logging.getLogger("voipfleet.packets")
 MB = 1 << 20
+AT_ONCE = 32  # blocks of an earlier role
 KEYS = ("mirror_destination", "server_destination")
 
 
@@ -32,26 +35,31 @@ class Packets:
         self.hub: Hub
         self.receiver: Receiver
         self._uplinks: list[tuple[Output, Uplink, Totals]] = []
+        self._left: list[PacketBuffer] = []  # of an earlier role, to be analysed here
 
     @classmethod
     async def open(cls, config, name: str, spool: Spool, duties: Duties, *, analyse, note, seen, status,
                    identity=None, psk=b"") -> "Packets":  # fmt: skip
         """`analyse`, `note` and `seen` as Hub has them; `status()` is what this instance says of itself."""
         self = cls(config, name, spool)
-        self._inherit(duties)
+        left = self._inherit(duties)
         outputs = [await self._output(destination, len(duties.sends)) for destination in duties.sends]
         self.hub = Hub(spool.sensor_uuid, name, outputs, analyse=analyse if duties.analyses else None, note=note,
                        commit=spool.flush, cursors=spool.origins, seen=seen)  # fmt: skip
+        for folder in left if duties.analyses else ():
+            self._left.append(await PacketBuffer.open(folder, memory=8 * MB, disk=1 << 62))
         self.receiver = Receiver(spool.sensor_uuid, self.hub)
         for destination, output in zip(duties.sends, outputs, strict=True):
             self._uplinks.append(self._uplink(destination, output, identity, psk, status))
         return self
 
     def _folder(self, key: str) -> Path:
-        return Path(self._config.packetbuffer_file_path or Path(self._config.spooldir) / "packets") / key
+        return folder_of(self._config) / key
 
-    def _inherit(self, duties: Duties) -> None:
-        """Packets that wait for a destination that this instance has no more go to the one it has now."""
+    def _inherit(self, duties: Duties) -> list[Path]:
+        """Packets that wait for a destination that this instance has no more go to the one it has now. Folders of
+        others, which are analysed here where this instance analyses."""
+        left = []
         now = [destination.key for destination in duties.sends]
         for key in KEYS:
             old = self._folder(key)
@@ -62,10 +70,12 @@ class Packets:
                 shutil.rmtree(heir, ignore_errors=True)  # the books of a buffer in which nothing waits
                 old.rename(heir)
                 log.warning("packets that waited for %s go to %s now", key, heir.name)
+            elif duties.analyses:
+                log.warning("%s: packets that waited for a %s are analysed here now", old, key)
+                left.append(old)
             else:
-                log.warning(
-                    "%s: packets of an earlier role wait here; they leave once this host has a %s again", old, key
-                )
+                log.warning("%s: packets of an earlier role wait here; they leave once this host has a %s", old, key)
+        return left
 
     async def _output(self, destination: Destination, several: int) -> Output:
         config, folder = self._config, self._folder(destination.key)
@@ -93,7 +103,27 @@ class Packets:
         return [
             self.hub.confirm(),
             *(part for output, uplink, _ in self._uplinks for part in (uplink.run(), self.hub.watch(output))),
+            self._analyse_left(),
         ]
+
+    async def _analyse_left(self) -> None:
+        """What waited for others in an earlier role; a few blocks at a time, since each is safe only once committed."""
+        own = self._spool.sensor_uuid
+        for buffer in self._left:
+            after = buffer.through
+            while after < buffer.last:
+                waiting: list[tuple[int, asyncio.Future]] = []
+                while after < buffer.last and len(waiting) < AT_ONCE:
+                    block = await buffer.next(after)
+                    after = block.number
+                    waiting.append((after, await self.hub.put(own, block.origin, block.packets, block.body)))
+                for number, safe in waiting:
+                    await safe
+                    buffer.acknowledge(number)
+            log.info("the packets of the earlier role are analysed")
+        if self._left:
+            await self.hub.heard(own, Heard(Origin(self._name, [own]), time.time_ns()))
+        await asyncio.Event().wait()
 
     async def welcome(self, peer) -> Welcome:
         stream = self.receiver.expect(peer.sensor_uuid, peer.hello.spool_epoch, peer.hello.next_seq)
@@ -125,6 +155,8 @@ class Packets:
         for output, uplink, _ in self._uplinks:
             await uplink.close()
             await output.buffer.close()
+        for buffer in self._left:
+            await buffer.close()
 
     @property
     def uplinks(self) -> list[Uplink]:
@@ -150,3 +182,13 @@ class Packets:
             {"source": source.hex(), "blocks": one.blocks, "packets": one.packets, "bytes": one.size,
              "lost": one.lost_packets, "looped": one.looped} for source, one in self.receiver.streams.items()
         ], "repeated": self.hub.repeated}  # fmt: skip
+
+
+def folder_of(config) -> Path:
+    """Where packets wait, a folder for each key that names a destination."""
+    return Path(config.packetbuffer_file_path or Path(config.spooldir) / "packets")
+
+
+def left_behind(config) -> bool:
+    """Whether packets of an earlier role wait there."""
+    return any(folder_of(config).glob("*/*.packets"))

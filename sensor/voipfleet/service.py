@@ -160,6 +160,7 @@ class Service:
         if not (config.server_destination or todo.sends or todo.receives):
             return
         from voipfleet.link import keys
+        from voipfleet.packets import left_behind
         from voipfleet.secrets import fleet_password
 
         identity = keys.load(Path(config.key_file))
@@ -171,7 +172,7 @@ class Service:
         elif left and not self.stored:
             log.warning("%d records of an earlier role wait in %s/outbox.db; they leave once this host has a"
                         " server_destination again, or a store", left, config.spooldir)  # fmt: skip
-        if todo.sends or todo.receives:
+        if todo.sends or todo.receives or left_behind(config):
             await self._open_packets(identity, psk)
 
     async def _open_packets(self, identity, psk: bytes) -> None:
@@ -244,8 +245,9 @@ class Service:
 
         call = record.decode(body)
         offset = self.uplink.clock_offset if self.uplink else None
-        if offset is not None and not call.analysed_by:
-            call.clock_offset_ms = round(offset * 1000, 1)
+        own = call.sensor == self.name  # also where its packets of an earlier role were analysed like another host's
+        if own and (offset is not None or call.analysed_by):
+            call.analysed_by, call.clock_offset_ms = "", None if offset is None else round(offset * 1000, 1)
             body = record.encode(call)
         self._held.append((call.uuid, call.revision, CALL, body))
 

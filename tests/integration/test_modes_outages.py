@@ -153,7 +153,14 @@ def test_roles_change_while_the_central_is_away_and_nothing_is_lost(hosts):
     hosts.place(*range(10, 15))
     c.start()
     arrive(c, range(5, 15), 40)
+    c.stop()
+    hosts.place(*range(15, 20))
+    a.until(lambda status: status["packets"]["links"][0]["buffer"]["disk"] > 200)
     a.stop()
     a.config.write_text(plain)
     a.start(wait=None)
-    arrive(c, range(15), 40)
+    c.start()
+    calls = arrive(c, range(20), 40)
+    analysed_by = {int(call["caller"]): call["analysed_by"] for call in calls}
+    assert [analysed_by[number] for number in (0, 5, 10, 15)] == ["", "c", "c", ""]
+    assert {call["sensor"] for call in calls} == {"a"}
