@@ -167,7 +167,7 @@ class PacketBuffer:
                 pass
         if self._memory:
             log.warning("%d blocks of packets are lost at the stop, since the disk took no more", len(self._memory))
-        await self._save(ahead=0)
+        await self._save(last=True)
         self._disk.close()
 
     @property
@@ -295,10 +295,10 @@ class PacketBuffer:
             log.warning("packets wait for their receiver and there is no more room, so the oldest are dropped; see"
                         " max_buffer_mem and packetbuffer_file_totalmaxsize")  # fmt: skip
 
-    async def _save(self, sent: int = 0, *, ahead: int = AHEAD) -> None:
+    async def _save(self, sent: int = 0, *, last: bool = False) -> None:
         """The books to disk, saying that blocks through `sent` and some more may have been given out."""
         self._dirty = False
-        sent = max(sent, self._books.sent) + ahead
+        sent = max(sent, self._books.sent) + (0 if last else AHEAD)
         if await self._disk.save(encode(msgspec.structs.replace(self._books, sent=sent))):
             self._saved = sent
         elif not self._closing:

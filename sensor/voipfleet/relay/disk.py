@@ -95,7 +95,7 @@ class Disk:
         segment = self.files[-1] if self.files else None
         lengths = [segments.length(block) for block in batch]
         full = segment and segment.size + sum(lengths) > self._most
-        if segment is None or full or segment.closed or segment.last + 1 != batch[0].number:
+        if segment is None or full or segment.last + 1 != batch[0].number:
             path = self._folder / f"{batch[0].number:020d}{segments.SUFFIX}"
             segment = Segment(path, batch[0].number, batch[0].before)
         fine = False
@@ -120,7 +120,6 @@ class Disk:
         self.amount -= segment.amount(number - 1)
         rows = segment.rows(number)
         segment.cut(number - 1)
-        segment.closed = True
         if not segment.places or segment.last <= through:
             self.files.remove(segment)
             self.useless.append(segment.path)

@@ -61,7 +61,6 @@ class Segment:
     packets: array = field(default_factory=lambda: array("I"))
     sizes: array = field(default_factory=lambda: array("I"))
     times: array = field(default_factory=lambda: array("q"))
-    closed: bool = False  # nothing more is written to it
 
     @property
     def last(self) -> int:

@@ -93,7 +93,7 @@ def test_what_a_write_that_failed_left_is_overwritten(tmp_path):
     path, made = tmp_path / "1.packets", blocks([b"a" * 50, b"b" * 60])
     segment = write(path, made[:1])
     with path.open("ab") as file:
-        file.write(b"half a record")
+        file.write(b"half a record" * 50)
     segments.append(path, segment.size, EPOCH, made[1:])
     _, found, fault = segments.scan(path)
     assert (found.last, fault, segments.read(found, 6)) == (6, "", made[1])
