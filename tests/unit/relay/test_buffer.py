@@ -182,6 +182,7 @@ CHILD = """
 import asyncio, sys
 from pathlib import Path
 from voipfleet.relay.buffer import PacketBuffer
+from voipfleet.relay.messages import Origin
 async def main():
     buffer = await PacketBuffer.open(Path(sys.argv[1]), memory=1 << 26, disk=1 << 28)
     async def safe():
