@@ -168,10 +168,11 @@ async def live(blocks: list[Block], packets: int, method: str, folder: Path) -> 
     got, cpu_there = other.said()
     if got != sent:
         raise SystemExit(f"{got} of {sent} packets came")
-    raw = totals.raw / sent
+    captured = sum(int(block.caplen.sum()) for block in blocks) / sum(map(len, blocks))
     print(f"{method:5} {sent / seconds / 1e6:5.2f} M packets/s; CPU us a packet: sender {used / sent * 1e6:.2f} (of it"
           f" packing {packing / sent * 1e6:.2f}), receiver {(cpu_there - theirs) / sent * 1e6:.2f};"
-          f" {bytes_sent / sent:.0f} bytes a packet on the wire, {raw:.0f} raw ({bytes_sent / totals.raw:.0%});"
+          f" bytes a packet: {captured:.0f} captured, {totals.raw / sent:.0f} with columns, {bytes_sent / sent:.0f} on"
+          f" the wire ({bytes_sent / sent / captured:.0%});"
           f" {buffer.state().dropped.packets} dropped")  # fmt: skip
     sending.cancel()
     await asyncio.gather(sending, return_exceptions=True)
