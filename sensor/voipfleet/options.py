@@ -69,6 +69,8 @@ OPTIONS: tuple[Option, ...] = (
     _int("jitterbuffer", "100", "De-jitter buffer assumed when MOS is computed.", "calls", 10, 1000, "ms"),
     Option("natalias", "pairs", None, "Pairs of `public private` addresses of phones behind NAT.", "calls"),
     _yes("dtmf2db", "no", "Keep dialled digits in the records.", "calls"),
+    _yes("stream_records", "no", "Send RTP that no SIP seen here names as records, for the central to join to calls.",
+         "calls"),
     _int("number_keep_last", None, "Mask numbers but for the last N digits.", "calls", 0, 20, built=False),
     # packets that stay on the sensor
     _yes("savesip", "yes", "Keep SIP packets on the sensor.", "packets", built=False),

@@ -14,6 +14,7 @@ from voipfleet.calls.registrations import Registrations
 from voipfleet.calls.reports import Reports
 from voipfleet.calls.settings import AnalyserSettings
 from voipfleet.calls.signalling import Signalling
+from voipfleet.calls.unclaimed import Unclaimed
 from voipfleet.capture.block import Block
 from voipfleet.decode import frames, rtcp, rtp, sip
 from voipfleet.decode.columns import Packets
@@ -64,6 +65,7 @@ class Analyser:
         self._media = Media(s.jitterbuffer, self._window, self._count, self._calls.answered)
         self._reports = Reports(self._count)
         self._maker = Maker(sensor, site, s.dtmf2db, self._media, self._reports)
+        self._unclaimed = Unclaimed(self._media, self._maker) if s.stream_records else None
         self._registrations = Registrations(sensor, site, self._count)
         self._over: set[bytes] = set()  # calls that have ended and linger for late RTP
         self._late: dict[bytes, tuple[CallRecord, Dialog]] = {}  # that left without a BYE, which may yet come
@@ -91,6 +93,8 @@ class Analyser:
             self._count("ignored", number)
             self._count(f"ignored_{reason}", number)
         if block.drops:
+            if self._unclaimed:
+                self._unclaimed.dropped(block.sensor, self._now, block.drops)
             for _, call in self._calls:
                 if block.sensor in call.views:
                     call.drops += block.drops
@@ -147,6 +151,9 @@ class Analyser:
         """Until when these have told all; who has been silent for long does not hold up anything."""
         told = min((self._clocks.get(sensor, 0) for sensor in sensors if sensor), default=self._now)
         return min(self._now, max(told, self._now - SILENT))
+
+    def _told(self, sensor: str) -> int:
+        return self._time({sensor})
 
     def _control(self, packets: Packets, at: int) -> None:
         start = int(packets.start[at])
@@ -262,9 +269,12 @@ class Analyser:
                     if when < self._time(call.views):
                         out.append(self._emit(key, why))
             out += self._registrations.expire(self._now)
+            if self._unclaimed:
+                out += self._unclaimed.silent(self._told)
             self._forget()
             quiet = max(self._due, min(until, self._registrations.next))
-            self._look = ((self._due if len(self._calls) else quiet) // PATIENCE + 1) * PATIENCE
+            busy = len(self._calls) or (self._unclaimed and self._unclaimed.busy)
+            self._look = ((self._due if busy else quiet) // PATIENCE + 1) * PATIENCE
         self._due = min([self._look, *(self._leaves(self._calls.get(key)) for key in self._over),
                          *(left.until for left in self._waiting.values() if left.until > self._due)])  # fmt: skip
         return out
@@ -300,7 +310,7 @@ class Analyser:
         keep = KEEP if self.settings.late else 60 * SECOND
         self._calls.forget(self._now)
         self._reports.forget(self._now - keep)
-        self._media.forget({sensor: self._time({sensor}) - keep for sensor in self._clocks})
+        self._media.forget({sensor: self._told(sensor) - keep for sensor in self._clocks})
         while len(self._late) > MAX_LATE:
             del self._late[next(iter(self._late))]
 
@@ -310,7 +320,8 @@ class Analyser:
         for key, call in self._calls:
             done = call.state in ("ended", "closing", "auth")
             out.append(self._emit(key, self._why(call) if done else end_reason, [] if done else ["open"]))
-        return out + [revised for key in list(self._waiting) for revised in self._settle(key)]
+        out += [revised for key in list(self._waiting) for revised in self._settle(key)]
+        return out + (self._unclaimed.finish(end_reason, self._told) if self._unclaimed else [])
 
     def _emit(self, key: bytes, end_reason: str, partial: list[str] | None = None) -> CallRecord:
         call = self._calls.remove(key, self._now)

@@ -89,6 +89,12 @@ class Maker:
             direction = ""  # from a side to itself: a loop, or one address for both
         return self.describe(stream, direction, media)
 
+    def blank(self, sensor: str) -> CallRecord:
+        """A record of nothing yet; `sensor` saw it, empty for this instance."""
+        return CallRecord(uuid=b"", call_id="", setup_time=0, sensor=sensor or self._sensor,
+                          analysed_by=self._sensor if sensor else "", site="" if sensor else self._site,
+                          clock_offset_ms=self.offsets.get(sensor))  # fmt: skip
+
     def describe(self, stream: Stream, direction: str, media: sdp.Media) -> StreamRecord:
         """Its codec is the first payload type that is audio."""
         names = {pt: media.codecs.get(pt, ("", 0))[0] or sdp.STATIC.get(pt, ("", 0))[0] for pt in stream.types}

@@ -58,6 +58,7 @@ class Media:
         self._users: dict[Endpoint, dict[bytes, int]] = {}  # calls that named it, and until when it is theirs
         self._strangers: dict[int, None] = {}  # rows that nobody has named, the oldest first
         self._strangers_of: dict[tuple[int, int], int] = {}  # how many by sending host
+        self.leaving: Callable[[Stream, bool], None] | None = None  # told of each that leaves: is it a stranger?
 
     def changes(self, endpoint: Endpoint, media: sdp.Media) -> bool:
         """Whether `media` says something else of `endpoint` than what was said before."""
@@ -191,6 +192,10 @@ class Media:
         """How many of its packets had the marker bit: spurts of talk, mostly."""
         return int(self._markers[stream.row])
 
+    def first(self, stream: Stream) -> int:
+        """Time of its first packet, ns."""
+        return int(self.table.columns["first"][stream.row])
+
     def last(self, stream: Stream) -> int:
         """Time of its newest packet, ns."""
         return int(self._last[stream.row])
@@ -204,7 +209,20 @@ class Media:
             if stream.src not in self._users and stream.dst not in self._users:
                 self.drop(stream)
 
+    def strangers(self, before: int) -> list[Stream]:
+        """The streams that no SDP has named, without a packet since `before` (ns)."""
+        rows = np.fromiter(self._strangers, np.int64, len(self._strangers))
+        return [self._by_row[row] for row in rows[self._last[rows] < before].tolist()]
+
+    def between(self, src: Endpoint, dst: Endpoint) -> list[Stream]:
+        """Those of them from one endpoint to another."""
+        rows = min((self._at.get(end, ()) for end in (src, dst)), key=len)
+        found = (self._by_row[row] for row in rows if row in self._strangers)
+        return [stream for stream in found if (stream.src, stream.dst) == (src, dst)]
+
     def drop(self, stream: Stream) -> None:
+        if self.leaving:
+            self.leaving(stream, stream.row in self._strangers)
         self._known(stream.row)
         self._index.remove(stream.key)
         self._by_row[stream.row] = None

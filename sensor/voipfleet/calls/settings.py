@@ -23,6 +23,7 @@ class AnalyserSettings:
     deduplicate: bool = True
     deduplicate_window: float = 2.0  # ms
     natalias: tuple[tuple[Host, Host], ...] = ()  # (private, public)
+    stream_records: bool = False
     late: int = 0  # for which evidence of an ended call may still come from other hosts; then its record comes again
 
     @classmethod
