@@ -63,13 +63,9 @@ def merge(parts: list[CallRecord]) -> CallRecord:
     heard = sorted((part for part in parts if part.method == RTP), key=lambda p: (p.setup_time, p.sensor, p.uuid))
     primary, ends = views[0], endpoints(views)
     streams = [_shifted(stream, view, primary) for view in views for stream in view.streams]
-    known = {_name(stream) for stream in streams}
     for part in heard:
-        for stream in part.streams:
-            named = _named(_shifted(stream, part, primary), ends)
-            if _name(named) not in known:
-                known.add(_name(named))
-                streams.append(named)
+        named = [_named(_shifted(stream, part, primary), ends) for stream in part.streams]
+        streams += [stream for stream in named if not any(_again(stream, other) for other in streams)]
     reasons = _reasons(views, heard, len(streams) > MAX_STREAMS)
     del streams[MAX_STREAMS:]
     changes = _filled(views) | _times(views, streams)
@@ -92,9 +88,11 @@ def _moved(ns: int, by: int) -> int:
     return ns + by if ns else 0
 
 
-def _name(stream: StreamRecord) -> tuple:
-    """Of two with one name, one is the other again: its sensor claimed for a call what it had told apart before."""
-    return stream.sensor, stream.src, stream.dst, stream.ssrc
+def _again(one: StreamRecord, other: StreamRecord) -> bool:
+    """Whether they are the same: their sensor claimed for a call what it had told apart before. What it tells after a
+    restart, or a long pause, is more of that stream."""
+    names = ((s.sensor, s.src, s.dst, s.ssrc) for s in (one, other))
+    return len(set(names)) == 1 and one.first <= other.last and other.first <= one.last
 
 
 def _named(stream: StreamRecord, ends: dict[str, MediaRecord]) -> StreamRecord:

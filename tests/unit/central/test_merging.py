@@ -114,6 +114,8 @@ def test_a_stream_that_its_sensor_told_twice_is_one():
     full = sip(sensor="s", streams=[stream(A, B, direction="caller", sensor="s")])
     assert len(merge([full, rtp(stream(A, B), sensor="s")]).streams) == 1
     assert len(merge([full, rtp(stream(A, B), sensor="other")]).streams) == 2
+    after_a_restart = rtp(stream(A, B, first=T + 10 * S + 1, last=T + 11 * S), sensor="s")
+    assert len(merge([full, after_a_restart]).streams) == 2
 
 
 def test_more_streams_than_are_kept_is_said():
