@@ -72,12 +72,12 @@ class Fleet:
         while True:
             said = self._voipfleet("calls", "--json", "--limit", "0", "--since", self._since)
             records = [record for record in map(json.loads, said.splitlines()) if record["call_id"] not in others]
-            found = {record["call_id"] for record in records}
-            if wanted <= found or time.monotonic() > end:
-                break
+            strange = sorted({record["call_id"] for record in records} - wanted)
+            faults = calls.check(self._placed, records) + [f"{call_id}: nobody placed this call" for call_id in strange]
+            faults += self._misplaced(records)
+            if not faults or time.monotonic() > end:
+                return faults
             time.sleep(0.5)
-        strange = [f"{call_id}: nobody placed this call" for call_id in sorted(found - wanted)]
-        return calls.check(self._placed, records) + strange + self._misplaced(records)
 
     def _misplaced(self, records: list[dict]) -> list[str]:
         """Records that name another host than the one that saw the call, or that analysed it."""
