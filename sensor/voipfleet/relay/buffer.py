@@ -141,8 +141,8 @@ class PacketBuffer:
         return self._books.show()
 
     def gaps_told(self, through: int) -> None:
-        """The receiver knows of all gaps that end at `through` or before."""
-        kept = [gap for gap in self._books.gaps if gap.to_block > through]
+        """The receiver knows of all gaps that end at `through` or before, which is acknowledged."""
+        kept = [gap for gap in self._books.gaps if gap.to_block > min(through, self._books.through)]
         self._dirty = self._dirty or len(kept) < len(self._books.gaps)
         self._books.gaps = kept
 

@@ -11,6 +11,7 @@ from voipfleet.relay.segments import Segment
 
 log = logging.getLogger("voipfleet.packets")
 STATE = "state"
+UNKNOWN = 1 << 32  # numbers that are passed over where nobody knows any more which were given out
 
 
 @dataclass(slots=True)
@@ -27,7 +28,7 @@ class Found:
 def recover(folder: Path) -> Found:
     """Everything that waits in the folder (made where there is none). Raises OSError where that cannot be used."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    found, books = Found(), None
+    found, books, without = Found(), None, False
     try:
         books = load(folder / STATE)
     except ValueError:
@@ -39,12 +40,14 @@ def recover(folder: Path) -> Found:
         found.torn += fault == "torn"
         found.damaged += fault == "damaged"
         if segment and not books:
-            books = _without_books(epoch, segment)
+            books, without = _without_books(epoch, segment), True
         if segment and epoch == books.epoch:
             found.files.append(segment)
         else:
             found.useless.append(path)
     if books:
+        if without and found.files:
+            books.sent = found.files[-1].last + UNKNOWN
         _trim(found, books)
         _agree(found, books)
         if found.files or books.gaps:
@@ -69,8 +72,9 @@ def _trim(found: Found, books: Books) -> None:
         for segment in found.files:
             if gap.from_block <= segment.last and segment.first <= gap.to_block:
                 segment.cut(gap.from_block - 1)
-    found.useless += [segment.path for segment in found.files if segment.last <= books.through]
-    found.files = [segment for segment in found.files if segment.last > books.through]
+    wanted = [segment for segment in found.files if segment.places and segment.last > books.through]
+    found.useless += [segment.path for segment in found.files if segment not in wanted]
+    found.files = wanted
 
 
 def _agree(found: Found, books: Books) -> None:

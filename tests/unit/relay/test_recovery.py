@@ -6,7 +6,7 @@ from voipfleet.relay import books as book
 from voipfleet.relay import segments
 from voipfleet.relay.books import DAMAGED, FULL, STOPPED, Amount, Books, Gap
 from voipfleet.relay.messages import Origin
-from voipfleet.relay.recovery import STATE, recover
+from voipfleet.relay.recovery import STATE, UNKNOWN, recover
 from voipfleet.relay.segments import Queued
 
 EPOCH, ORIGIN = b"e" * 16, Origin("host", [b"h" * 16])
@@ -107,13 +107,25 @@ def test_gaps_that_are_known_are_no_new_ones(tmp_path):
     assert spans(found) == [(3, 5, 6, 30, FULL)] and found.books.last == 5
 
 
+def test_a_file_that_a_failed_write_left_is_not_needed(tmp_path):
+    """Its blocks were dropped afterwards."""
+    left = file(tmp_path, 2, 3)
+    file(tmp_path, 5, 6)
+    gap = Gap(1, 4, 8, 40, FULL, put(0))
+    state(tmp_path, last=6, put=put(6), dropped=gap.amount, gaps=[gap])
+    found = recover(tmp_path)
+    check(found, 2)
+    assert found.useless == [left] and [one.first for one in found.files] == [5]
+
+
 def test_without_books_the_files_say_what_they_can(tmp_path):
+    """And numbers that a receiver may know are not used again."""
     file(tmp_path, 6, 9)
     (tmp_path / STATE).write_text("nonsense")
     found = recover(tmp_path)
     check(found, 4)
-    assert (found.damaged, found.books.epoch, found.books.last, found.books.through) == (1, EPOCH, 9, 5)
-    assert found.books.acknowledged == put(5) and not found.books.gaps
+    assert (found.damaged, found.books.epoch, found.books.last, found.books.through) == (1, EPOCH, 9 + UNKNOWN, 5)
+    assert found.books.acknowledged == put(5) and spans(found) == [(10, 9 + UNKNOWN, 0, 0, STOPPED)]
 
 
 def test_what_is_acknowledged_is_not_sent_again(tmp_path):
