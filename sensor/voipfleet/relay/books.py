@@ -56,7 +56,7 @@ class Gap(msgspec.Struct, frozen=True):
 
 class Books(msgspec.Struct):
     """`last`: the number of the last block put. `through`: the last one that was acknowledged. `sent`: the last one
-    that may have been given out."""
+    that may have been given out. `clean`: saved by a process that ended in order."""
 
     epoch: Uuid = msgspec.field(default_factory=lambda: os.urandom(16))
     last: int = 0
@@ -66,6 +66,7 @@ class Books(msgspec.Struct):
     acknowledged: Amount = Amount()
     dropped: Amount = Amount()
     gaps: list[Gap] = []
+    clean: bool = False
 
     def lose(self, first: int, rows: Iterable[tuple[int, int]], before: Amount, reason: str) -> None:
         """Blocks from `first` on, (packets, bytes) each, are dropped.

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from voipfleet.relay.books import DAMAGED, FULL, Amount, Books, Gap, encode
+from voipfleet.relay.books import DAMAGED, FULL, STOPPED, Amount, Books, Gap, encode
 from voipfleet.relay.disk import Disk
 from voipfleet.relay.messages import Origin
 from voipfleet.relay.recovery import Found
@@ -24,7 +24,6 @@ from voipfleet.relay.segments import DamagedError, Queued, Segment
 log = logging.getLogger("voipfleet.packets")
 TICK, AFTER = 0.2, 0.6  # s: how often blocks are looked at; their age when they go to disk
 OVERHEAD = 400  # bytes of memory that a block needs beside its body
-AHEAD = 64  # numbers that are noted as given out before they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ class PacketBuffer:
         self._memory: OrderedDict[int, Queued] = OrderedDict()
         self._writing: OrderedDict[int, Queued] = OrderedDict()  # the first of memory, on their way to disk
         self._held = Amount()  # in both
-        self._saved, self._dirty = 0, False  # up to which number the books on disk know of blocks given out
+        self._dirty = False  # the books on disk are not these
         self._damaged = 0
         self._told_full = self._closing = False
         self._arrived, self._moved, self._wake = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -105,10 +104,6 @@ class PacketBuffer:
                 block = await self._read(segment, max(after + 1, segment.first))
             else:
                 block = self._first(after)
-                if block and block.number > self._saved and self._kept() and self._disk.usable:
-                    await self._save(block.number)
-                    if block.number not in self._memory and block.number not in self._writing:
-                        continue
                 if not block:
                     self._arrived.clear()
                     await self._arrived.wait()
@@ -167,7 +162,11 @@ class PacketBuffer:
                 pass
         if self._memory:
             log.warning("%d blocks of packets are lost at the stop, since the disk took no more", len(self._memory))
-        await self._save(last=True)
+            for number, block in self._memory.items():
+                self._held -= block.amount
+                self._lost(number, [(block.packets, len(block.body))], block.before, STOPPED)
+            self._memory.clear()
+        await self._save(clean=True)
         self._disk.close()
 
     @property
@@ -246,7 +245,7 @@ class PacketBuffer:
             self._give_up(self._disk.files[0], 0, FULL)
         for block in batch:
             self._writing[block.number] = self._memory.pop(block.number)
-        if self._disk.useless or self._books.sent > self._saved:
+        if self._disk.useless:
             await self._save()
         written = await self._disk.write(self._books.epoch, batch)
         if written:
@@ -295,11 +294,8 @@ class PacketBuffer:
             log.warning("packets wait for their receiver and there is no more room, so the oldest are dropped; see"
                         " max_buffer_mem and packetbuffer_file_totalmaxsize")  # fmt: skip
 
-    async def _save(self, sent: int = 0, *, last: bool = False) -> None:
-        """The books to disk, saying that blocks through `sent` and some more may have been given out."""
+    async def _save(self, *, clean: bool = False) -> None:
+        """The books to disk; `clean`: they are the last ones of this process, and right."""
         self._dirty = False
-        sent = max(sent, self._books.sent) + (0 if last else AHEAD)
-        if await self._disk.save(encode(msgspec.structs.replace(self._books, sent=sent))):
-            self._saved = sent
-        elif not self._closing:
-            self._dirty = True
+        if not await self._disk.save(encode(msgspec.structs.replace(self._books, clean=clean))):
+            self._dirty = not self._closing

@@ -11,7 +11,7 @@ from voipfleet.relay.segments import Segment
 
 log = logging.getLogger("voipfleet.packets")
 STATE = "state"
-UNKNOWN = 1 << 32  # numbers that are passed over where nobody knows any more which were given out
+UNKNOWN = 1 << 32  # numbers that are passed over after a kill: nobody knows which of them were given out
 
 
 @dataclass(slots=True)
@@ -28,7 +28,7 @@ class Found:
 def recover(folder: Path) -> Found:
     """Everything that waits in the folder (made where there is none). Raises OSError where that cannot be used."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    found, books, without = Found(), None, False
+    found, books = Found(), None
     try:
         books = load(folder / STATE)
     except ValueError:
@@ -40,14 +40,12 @@ def recover(folder: Path) -> Found:
         found.torn += fault == "torn"
         found.damaged += fault == "damaged"
         if segment and not books:
-            books, without = _without_books(epoch, segment), True
+            books = _without_books(epoch, segment)
         if segment and epoch == books.epoch:
             found.files.append(segment)
         else:
             found.useless.append(path)
     if books:
-        if without and found.files:
-            books.sent = found.files[-1].last + UNKNOWN
         _trim(found, books)
         _agree(found, books)
         if found.files or books.gaps:
@@ -93,13 +91,13 @@ def _agree(found: Found, books: Books) -> None:
         at = Amount(last, before.packets + amount.packets, before.bytes + amount.bytes)
     for segment in found.files:
         queued += segment.amount(books.through)
-    if found.files or books.gaps or books.last > at.blocks:
-        # numbers that may have gone out without having been saved are not used again
-        end = Amount(max(books.last, books.sent, at.blocks), books.put.packets, books.put.bytes)
+    books.sent = max(books.sent, books.through) if books.clean else at.blocks
+    if found.files or books.gaps:
+        last = max(books.last, at.blocks) + (0 if books.clean else UNKNOWN)
+        end = Amount(last, books.put.packets, books.put.bytes)
         _hole(books, at, end, STOPPED)
         at = end
     books.last = at.blocks
-    books.sent = max(books.sent, books.through)
     books.put = books.acknowledged + books.dropped + queued
 
 

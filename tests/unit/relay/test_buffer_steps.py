@@ -177,8 +177,7 @@ def test_every_block_is_accounted_for_whatever_happens(tmp_path_factory, steps):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(segments, "append", failing)
         patch.setattr(module, "TICK", 3600)
-        patch.setattr(module, "AHEAD", 3)
-        patch.setattr(recovery, "UNKNOWN", 200)
+        patch.setattr(recovery, "UNKNOWN", 600)
         patch.setattr(module.PacketBuffer, "_due", lambda self: False)
         patch.setattr(disk, "RETRY", 0.0)
         patch.setattr(disk, "FULL_FOR", 0.0)

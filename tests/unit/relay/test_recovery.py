@@ -53,24 +53,24 @@ def test_where_nothing_waits_the_count_begins_anew(tmp_path):
 def test_files_and_books_that_agree(tmp_path):
     file(tmp_path, 4, 6)
     file(tmp_path, 7, 9)
-    state(tmp_path, last=9, through=4, sent=5, put=put(9), acknowledged=put(4))
+    state(tmp_path, last=9, through=4, sent=5, put=put(9), acknowledged=put(4), clean=True)
     found = recover(tmp_path)
     check(found, 5)
     assert (found.books.epoch, found.books.last, spans(found), found.useless) == (EPOCH, 9, [], [])
 
 
 def test_books_that_are_older_than_the_files(tmp_path):
-    """Blocks that may have been given out without having been saved: their numbers are not used again."""
+    """Numbers that may have been given out after a kill are not used again."""
     file(tmp_path, 1, 6)
     state(tmp_path, last=2, sent=20, put=put(2))
     found = recover(tmp_path)
     check(found, 6)
-    assert found.books.last == 20 and spans(found) == [(7, 20, 0, 0, STOPPED)]
+    assert found.books.last == 6 + UNKNOWN and spans(found) == [(7, 6 + UNKNOWN, 0, 0, STOPPED)]
 
 
 def test_what_was_in_memory_is_in_a_gap(tmp_path):
     file(tmp_path, 1, 3)
-    state(tmp_path, last=8, sent=3, put=put(8))
+    state(tmp_path, last=8, sent=3, put=put(8), clean=True)
     found = recover(tmp_path)
     check(found, 3)
     assert spans(found) == [(4, 8, 10, 50, STOPPED)]
@@ -79,7 +79,7 @@ def test_what_was_in_memory_is_in_a_gap(tmp_path):
 def test_a_file_that_is_gone_is_a_gap_known_to_the_packet(tmp_path):
     file(tmp_path, 1, 3)
     file(tmp_path, 7, 8)
-    state(tmp_path, last=8, put=put(8))
+    state(tmp_path, last=8, put=put(8), clean=True)
     found = recover(tmp_path)
     check(found, 5)
     assert spans(found) == [(4, 6, 6, 30, DAMAGED)]
@@ -90,7 +90,7 @@ def test_a_torn_file_and_one_of_another_count(tmp_path):
     other = file(tmp_path, 9, 9, b"f" * 16)
     (tmp_path / "x.packets").write_bytes(b"something else of some length")
     os.truncate(torn, torn.stat().st_size - 1)
-    state(tmp_path, last=3, put=put(3))
+    state(tmp_path, last=3, put=put(3), clean=True)
     found = recover(tmp_path)
     check(found, 2)
     assert (found.torn, found.damaged) == (1, 1)
@@ -101,7 +101,7 @@ def test_a_torn_file_and_one_of_another_count(tmp_path):
 def test_gaps_that_are_known_are_no_new_ones(tmp_path):
     file(tmp_path, 1, 4)  # of which 3 and 4 were dropped, and then the file could not be removed
     gap = Gap(3, 5, 6, 30, FULL, put(2))
-    state(tmp_path, last=5, put=put(5), dropped=gap.amount, gaps=[gap])
+    state(tmp_path, last=5, put=put(5), dropped=gap.amount, gaps=[gap], clean=True)
     found = recover(tmp_path)
     check(found, 2)
     assert spans(found) == [(3, 5, 6, 30, FULL)] and found.books.last == 5
@@ -112,7 +112,7 @@ def test_a_file_that_a_failed_write_left_is_not_needed(tmp_path):
     left = file(tmp_path, 2, 3)
     file(tmp_path, 5, 6)
     gap = Gap(1, 4, 8, 40, FULL, put(0))
-    state(tmp_path, last=6, put=put(6), dropped=gap.amount, gaps=[gap])
+    state(tmp_path, last=6, put=put(6), dropped=gap.amount, gaps=[gap], clean=True)
     found = recover(tmp_path)
     check(found, 2)
     assert found.useless == [left] and [one.first for one in found.files] == [5]
