@@ -9,17 +9,16 @@ Nothing here may make the engine wait: it runs in its own process and is only li
 
 import asyncio
 import logging
-import os
 import signal
 import socket
 import time
 from pathlib import Path
 
-from voipfleet import __version__, memory, systemd
+from voipfleet import __version__, memory, report, systemd
 from voipfleet.duties import duties
 from voipfleet.errors import VoipfleetError
 from voipfleet.manager import Manager
-from voipfleet.records.messages import CALL, PROBE, Status
+from voipfleet.records.messages import CALL, Status
 from voipfleet.records.outbox import Outbox
 from voipfleet.records.spool import Spool
 
@@ -53,7 +52,7 @@ class Service:
         config = self.config
         outbox = Outbox(Path(config.spooldir) / "outbox.db", keep_acked_hours=config.keep_acked_hours)
         self.spool = Spool(outbox)
-        manager = Manager(Path(config.control_socket), {"status": self._status_command, "probe": self._probe_command})
+        manager = Manager(Path(config.control_socket), report.commands(self))
         try:
             await manager.start()
             if self._stores:
@@ -161,6 +160,7 @@ class Service:
             return
         from voipfleet.link import keys
         from voipfleet.packets import left_behind
+        from voipfleet.records_uplink import records_uplink
         from voipfleet.secrets import fleet_password
 
         identity = keys.load(Path(config.key_file))
@@ -168,7 +168,7 @@ class Service:
         psk = await asyncio.to_thread(keys.psk_from_password, password, config.fleet_id)
         left = self.spool.state.queued  # records of the time before this instance became a packet sender
         if config.server_destination and (left or not config.packetbuffer_sender):
-            self.uplink = self._records_uplink(identity, psk)
+            self.uplink = records_uplink(config, identity, psk, spool=self.spool, name=self.name, status=self._status)
         elif left and not self.stored:
             log.warning("%d records of an earlier role wait in %s/outbox.db; they leave once this host has a"
                         " server_destination again, or a store", left, config.spooldir)  # fmt: skip
@@ -211,22 +211,6 @@ class Service:
             from voipfleet.central.store import Peer
 
             await self.stored.seen(Peer(source, peer["name"], peer["key"], peer["address"]), status)
-
-    def _records_uplink(self, identity, psk: bytes):
-        from voipfleet.link import client, types
-        from voipfleet.records.delivery import deliver
-        from voipfleet.uplink import LinkTarget, Uplink
-
-        def hello() -> client.Hello:
-            state = self.spool.state
-            return client.Hello(sensor_uuid=self.spool.sensor_uuid, name=self.name, spool_epoch=state.epoch,
-                                next_seq=state.next_seq)  # fmt: skip
-
-        async def serve(session, welcome) -> None:
-            await deliver(self.spool, LinkTarget(session, welcome), self._status)
-
-        return Uplink(self.config, identity, psk, role=types.ROLE_RECORDS, hosts=self.config.server_destination,
-                      port=self.config.server_destination_port, hello=hello, serve=serve)  # fmt: skip
 
     async def _start_engine(self) -> None:
         from voipfleet.engine_process import EngineProcess
@@ -292,59 +276,12 @@ class Service:
             int(self.started * 1e9), counters,
         )  # fmt: skip
 
-    async def _status_command(self, request: dict) -> dict:
-        state = self.spool.state
-        report = {
-            "name": self.name, "version": __version__, "mode": self.mode(), "pid": os.getpid(),
-            "uptime_seconds": round(time.time() - self.started, 1),
-            "records": {"created": state.created, "acknowledged": state.acknowledged, "queued": state.queued,
-                        "gaps": state.gaps, "not_written": self.spool.dropped, "outbox_error": self.spool.failing},
-        }  # fmt: skip
-        if self.engine:
-            report["capture"] = {"interfaces": list(self.config.interface or ()), **self.engine.status}
-        if self.uplink:
-            report["link"] = self.uplink.report()
-        if self.packets:
-            report["packets"] = self.packets.report()
-        if self.stored:
-            report["store"] = {"ok": not self.stored.failing, "error": self.stored.failing}
-        if self.listeners:
-            report["sensors"] = [_shown(entry) for entry in self.sensors.values()]
-        return report
-
-    async def _probe_command(self, request: dict) -> dict:
-        """A record of its own kind travels the whole way, never shown as a call; and an empty block of packets."""
-        seconds = min(float(request.get("timeout", 5.0)), 60.0)
-        try:
-            async with asyncio.timeout(seconds):
-                if self.packets:
-                    await self.packets.probe()
-                if self.uplink or self.stored:
-                    await self._probe_record()
-        except TimeoutError:
-            return {"acknowledged": False}
-        return {"acknowledged": True}
-
-    async def _probe_record(self) -> None:
-        before = self.spool.state.next_seq - 1
-        uuid = os.urandom(16)
-        self.spool.put(uuid, 1, PROBE, b"")
-        while (seq := await self.spool.find(uuid, before)) is None:
-            await asyncio.sleep(0.05)
-        await self.spool.wait_acknowledged(seq)
-
 
 def _who(peer):
     from voipfleet.central.store import Peer
     from voipfleet.link import keys
 
     return Peer(sensor_uuid=peer.sensor_uuid, name=peer.name, key=keys.fingerprint(peer.key), address=peer.address)
-
-
-def _shown(entry: dict) -> dict:
-    """A connection as `voipfleet status` has it."""
-    seconds = entry["clock"].seconds
-    return entry | {"clock": None, "clock_offset_ms": round(seconds * 1000, 1) if seconds is not None else None}
 
 
 def _nothing(_) -> None:

@@ -10,15 +10,14 @@ from pathlib import Path
 import msgspec
 
 from voipfleet.errors import VoipfleetError
-from voipfleet.link import client, clock, keys, types
+from voipfleet.link import client, clock, keys
 from voipfleet.link.session import Session
-from voipfleet.records.messages import Ack, Batch, Status, Welcome
+from voipfleet.records.messages import Welcome
 
 log = logging.getLogger("voipfleet.uplink")
 CONNECT_SECONDS = 10.0
 FAIL_BACK = 30.0  # s between looks whether a host that is wanted more is back
 
-_decode_ack = msgspec.msgpack.Decoder(Ack).decode
 _decode_welcome = msgspec.msgpack.Decoder(Welcome).decode
 
 
@@ -28,25 +27,6 @@ class Malformed(VoipfleetError):
 
 class BetterHost(VoipfleetError):
     """A host that stands before this one in the list is back."""
-
-
-class LinkTarget:
-    """A central behind an open session (voipfleet.records.delivery.Target)."""
-
-    def __init__(self, session: Session, welcome: Welcome):
-        self._session, self.welcome = session, welcome
-
-    async def send_batch(self, batch: Batch) -> None:
-        await self._session.send(types.BATCH, msgspec.msgpack.encode(batch))
-
-    async def send_status(self, status: Status) -> None:
-        await self._session.send(types.STATUS, msgspec.msgpack.encode(status))
-
-    async def recv_ack(self) -> Ack:
-        async for kind, body in self._session:
-            if kind == types.ACK:
-                return decoded(_decode_ack, body, "acknowledgement")
-        raise ConnectionError("the central closed the connection")
 
 
 def decoded(decode: Callable, body: bytes, what: str):

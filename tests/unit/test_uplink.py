@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from voipfleet import uplink
+from voipfleet import records_uplink, uplink
 from voipfleet.errors import VoipfleetError
 from voipfleet.records.messages import Ack, Welcome
 
@@ -16,7 +16,7 @@ def test_what_is_right():
 
 @given(st.one_of(st.binary(max_size=80), st.just(b"\x96\xc4\x01s\xc4\x01c\xa2\xff\xfe\xc4\x00\x00\xc4\x00")))
 def test_what_is_no_message(body):
-    for decode, kind in ((uplink._decode_welcome, Welcome), (uplink._decode_ack, Ack)):
+    for decode, kind in ((uplink._decode_welcome, Welcome), (records_uplink._decode_ack, Ack)):
         try:
             assert isinstance(uplink.decoded(decode, body, "welcome"), kind)
         except VoipfleetError as error:

@@ -1,0 +1,64 @@
+"""What a running instance says of itself when `voipfleet status` asks (the control socket's commands)."""
+
+import asyncio
+import functools
+import os
+import time
+
+from voipfleet import __version__
+from voipfleet.records.messages import PROBE
+
+
+def commands(service) -> dict:
+    """The commands of an instance (service.Service) by name."""
+    return {"status": functools.partial(status, service), "probe": functools.partial(probe, service)}
+
+
+async def status(service, request: dict) -> dict:
+    """Everything that can be told without asking another process or host."""
+    state = service.spool.state
+    report = {
+        "name": service.name, "version": __version__, "mode": service.mode(), "pid": os.getpid(),
+        "uptime_seconds": round(time.time() - service.started, 1),
+        "records": {"created": state.created, "acknowledged": state.acknowledged, "queued": state.queued,
+                    "gaps": state.gaps, "not_written": service.spool.dropped, "outbox_error": service.spool.failing},
+    }  # fmt: skip
+    if service.engine:
+        report["capture"] = {"interfaces": list(service.config.interface or ()), **service.engine.status}
+    if service.uplink:
+        report["link"] = service.uplink.report()
+    if service.packets:
+        report["packets"] = service.packets.report()
+    if service.stored:
+        report["store"] = {"ok": not service.stored.failing, "error": service.stored.failing}
+    if service.listeners:
+        report["sensors"] = [_shown(entry) for entry in service.sensors.values()]
+    return report
+
+
+async def probe(service, request: dict) -> dict:
+    """A record of its own kind travels the whole way, never shown as a call; and an empty block of packets."""
+    try:
+        async with asyncio.timeout(min(float(request.get("timeout", 5.0)), 60.0)):
+            if service.packets:
+                await service.packets.probe()
+            if service.uplink or service.stored:
+                await _probe_record(service.spool)
+    except TimeoutError:
+        return {"acknowledged": False}
+    return {"acknowledged": True}
+
+
+async def _probe_record(spool) -> None:
+    before = spool.state.next_seq - 1
+    uuid = os.urandom(16)
+    spool.put(uuid, 1, PROBE, b"")
+    while (seq := await spool.find(uuid, before)) is None:
+        await asyncio.sleep(0.05)
+    await spool.wait_acknowledged(seq)
+
+
+def _shown(entry: dict) -> dict:
+    """A connection as `voipfleet status` has it."""
+    seconds = entry["clock"].seconds
+    return entry | {"clock": None, "clock_offset_ms": round(seconds * 1000, 1) if seconds is not None else None}
