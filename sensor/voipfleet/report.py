@@ -19,6 +19,7 @@ async def status(service, request: dict) -> dict:
     state = service.spool.state
     report = {
         "name": service.name, "version": __version__, "mode": service.mode(), "pid": os.getpid(),
+        "ready": service.ready,
         "uptime_seconds": round(time.time() - service.started, 1),
         "records": {"created": state.created, "acknowledged": state.acknowledged, "queued": state.queued,
                     "gaps": state.gaps, "not_written": service.spool.dropped, "outbox_error": service.spool.failing},

@@ -34,7 +34,7 @@ class Service:
     def __init__(self, config, config_path: str):
         self.config, self.config_path = config, config_path
         self.name = config.name_sensor or socket.gethostname()
-        self.started = time.time()
+        self.started, self.ready = time.time(), False
         self.duties = duties(config)
         self.engine = self.spool = self.uplink = self.packets = self.stored = None
         self.listeners: list = []
@@ -71,6 +71,7 @@ class Service:
                 self._background(self.uplink.run())
             elif self.stored:
                 self._background(self._deliver_here())
+            self.ready = True
             systemd.notify("READY=1")
             log.info("voipfleet %s runs as %s: %s", __version__, self.name, self.mode())
             return await self._until_stopped()

@@ -1,6 +1,6 @@
 """The status as lines for people."""
 
-from voipfleet.commands.status import describe
+from voipfleet.commands.status import _fault, describe
 
 REPORT = {
     "name": "b1", "version": "0.1.0", "mode": "capture+client", "uptime_seconds": 12.3,
@@ -40,3 +40,14 @@ def test_the_lines():
         "b2 sends packets from ::1, key k, clock +2500.0 ms",
     ]
     assert describe({}) == []
+
+
+def test_who_is_not_ready_is_not_healthy():
+    """Whatever it does not have yet cannot be at fault."""
+    report = {"ready": False, "records": {"outbox_error": ""}}
+    assert _fault(report) == "it is still starting"
+    assert _fault(report | {"ready": True}) == ""
+    packets = {"links": [{"state": "disconnected", "why": "no way there"}]}
+    assert _fault(report | {"ready": True, "packets": packets}) == (
+        "not connected to the receiver of its packets (no way there)"
+    )

@@ -67,6 +67,8 @@ async def _healthy(path: Path, seconds: float) -> tuple[dict, str]:
 
 
 def _fault(report: dict) -> str:
+    if not report["ready"]:
+        return "it is still starting"
     link, store, packets = (report.get(name) for name in ("link", "store", "packets"))
     if link and link["state"] != "connected":
         return f"not connected to the central ({link['why'] or link['state']})"
