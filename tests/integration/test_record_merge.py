@@ -13,6 +13,14 @@ def hosts(namespace, tmp_path):
         yield made
 
 
+def start(hosts: Hosts) -> None:
+    """All of them; what is placed then is captured."""
+    hosts.start()
+    for name, daemon in hosts.all.items():
+        if name != "hq":
+            daemon.until(lambda status: status.get("capture", {}).get("interfaces"), 30)
+
+
 def joined(hosts: Hosts, views: int, streams: int) -> None:
     """Wait until every row has all."""
     hq = hosts.all["hq"]
@@ -22,7 +30,7 @@ def joined(hosts: Hosts, views: int, streams: int) -> None:
 def test_sip_from_one_sensor_and_rtp_from_another_are_one_call(hosts):
     hosts.add("sip", interface="vb", filter=SIP, **LOCAL)
     hosts.add("rtp", interface="vb", filter=REST, stream_records="yes", **LOCAL)
-    hosts.start()
+    start(hosts)
     hosts.place(1, 2, 3, lost=2)
     joined(hosts, 2, 2)
     calls = arrive(hosts.all["hq"], [1, 2, 3])
@@ -37,7 +45,7 @@ def test_sip_from_one_sensor_and_rtp_from_another_are_one_call(hosts):
 def test_what_came_while_the_central_was_down_is_joined_later(hosts):
     hosts.add("sip", interface="vb", filter=SIP, **LOCAL)
     hosts.add("rtp", interface="vb", filter=REST, stream_records="yes", **LOCAL)
-    hosts.start()
+    start(hosts)
     rtp = hosts.all["rtp"]
     hosts.place(1)
     arrive(hosts.all["hq"], [1])  # a half, as yet
@@ -53,7 +61,7 @@ def test_what_came_while_the_central_was_down_is_joined_later(hosts):
 def test_a_call_that_two_sites_see_is_one(hosts):
     hosts.add("near", interface="vb", **LOCAL)
     hosts.add("far", interface="vb", **LOCAL)
-    hosts.start()
+    start(hosts)
     hosts.place(1, 2)
     joined(hosts, 2, 4)
     calls = arrive(hosts.all["hq"], [1, 2])
@@ -66,7 +74,7 @@ def test_a_call_that_two_sites_see_is_one(hosts):
 
 def test_halves_stay_halves_and_say_so(hosts):
     hosts.add("rtp", interface="vb", filter=REST, stream_records="yes", **LOCAL)
-    hosts.start()
+    start(hosts)
     hosts.place(1)
     hq = hosts.all["hq"]
     hq.until(lambda _: hq.calls(), 30)
