@@ -64,6 +64,7 @@ def test_a_call_is_at_the_central_within_three_seconds_of_its_bye(fleet):
 
 
 def test_a_sensor_that_starts_while_the_central_is_down_captures_and_delivers_once(fleet):
+    """B01, B13."""
     fleet.central.start()
     fleet.sensor.start()
     assert fleet.central.stop() == 0
@@ -80,7 +81,7 @@ def test_a_sensor_that_starts_while_the_central_is_down_captures_and_delivers_on
 
 
 def test_cut_again_and_again_every_call_is_there_once(fleet):
-    """The central is killed, not stopped, with batches on their way; so is the sensor, once."""
+    """B02, B04. The central is killed, not stopped, with batches on their way; so is the sensor, once."""
     fleet.central.start()
     fleet.sensor.start()
     for number in range(0, 30, 6):

@@ -38,7 +38,7 @@ def settled(*daemons) -> None:
 @pytest.mark.parametrize("sender", ["no", "yes"])
 @pytest.mark.parametrize("victim", ["b", "c"])
 def test_fifty_calls_while_a_receiver_of_the_chain_is_killed_between_them(hosts, sender, victim):
-    """Who relays or stores is killed at any moment; who analyses, once the records of the calls that ended are made:
+    """B07, B10, B13, B21. Who relays or stores is killed at any moment; who analyses, once the records of the calls that ended are made:
     what was being analysed does not survive a kill. Calls go on being placed while it is away."""
     a, _, c = chain(hosts, sender)
     killed = hosts.all[victim]
@@ -65,7 +65,7 @@ def test_fifty_calls_while_a_receiver_of_the_chain_is_killed_between_them(hosts,
 
 @pytest.mark.parametrize("sender", ["no", "yes"])
 def test_fifty_calls_while_the_source_is_killed(hosts, sender):
-    """What it had captured for a second is on its disk."""
+    """B04. What it had captured for a second is on its disk."""
     a, _, c = chain(hosts, sender)
     for number in range(0, 50, 10):
         hosts.place(*range(number, number + 10), rtp=SHORT)
@@ -77,7 +77,7 @@ def test_fifty_calls_while_the_source_is_killed(hosts, sender):
 
 
 def test_an_outage_of_the_receiver_and_a_restart_of_the_source(hosts):
-    """What waits survives the source; it comes in order, and faster than calls do."""
+    """B01, B03, B04. What waits survives the source; it comes in order, and faster than calls do."""
     b = hosts.add("b", mirror_bind="127.0.0.1")
     a = hosts.add("a", interface="vb", mirror_destination="127.0.0.1")
     hosts.start()
@@ -100,6 +100,7 @@ def test_an_outage_of_the_receiver_and_a_restart_of_the_source(hosts):
 
 
 def test_beyond_the_bound_the_oldest_go_and_the_receiver_says_how_many(hosts):
+    """B12, B20."""
     b = hosts.add("b", mirror_bind="127.0.0.1")
     a = hosts.add("a", interface="vb", mirror_destination="127.0.0.1", max_buffer_mem=1,
                   packetbuffer_file_totalmaxsize=1, packetbuffer_compress="no")  # fmt: skip
@@ -119,7 +120,7 @@ def test_beyond_the_bound_the_oldest_go_and_the_receiver_says_how_many(hosts):
 
 
 def test_calls_that_are_up_when_the_link_breaks_are_whole(hosts):
-    """The receiver is stopped and goes on: TCP breaks, nobody loses anything."""
+    """B02, B06. The relay is stopped and goes on: TCP breaks, nobody loses anything."""
     _, b, c = chain(hosts, "yes")
     placing = threading.Thread(target=hosts.place, args=range(6), kwargs={"rtp": 300})
     placing.start()
@@ -130,8 +131,33 @@ def test_calls_that_are_up_when_the_link_breaks_are_whole(hosts):
     complete(arrive(c, range(6), 40), "a", "c", rtp=300)
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_becomes_of_calls_that_are_up_where_they_are_analysed(hosts, killed):
+    """B09, B10. A restart leaves them as partial records, a kill loses them; calls before and after are whole."""
+    b = hosts.add("b", mirror_bind="127.0.0.1")
+    a = hosts.add("a", interface="vb", mirror_destination="127.0.0.1")
+    hosts.start()
+    hosts.place(1, 2)
+    arrive(b, [1, 2])
+    placing = threading.Thread(target=hosts.place, args=[3], kwargs={"rtp": 400})
+    placing.start()
+    b.until(lambda status: status["capture"]["calls_active"] == 1)
+    if killed:
+        b.kill()
+    else:
+        b.stop()
+    b.start(wait=None)
+    placing.join()
+    hosts.place(4, 5)
+    calls = arrive(b, [1, 2, 4, 5] if killed else [1, 2, 3, 4, 5])
+    whole = [call for call in calls if call["caller"] != "3"]
+    complete(whole, "a", "b")
+    cut = [(call["end_reason"], call["partial_reasons"]) for call in calls if call["caller"] == "3"]
+    assert cut == ([] if killed else [("sensor_restart", ["open"])])
+
+
 def test_roles_change_while_the_central_is_away_and_nothing_is_lost(hosts):
-    """Records of a client, then packets of a packet sender, wait while the host becomes something else."""
+    """B19. Records of a client, then packets of a packet sender, wait while the host becomes something else."""
     c = hosts.add("c", server_bind="127.0.0.1", mirror_bind="127.0.0.1")
     a = hosts.add("a", interface="vb", **LOCAL)
     plain = a.config.read_text()

@@ -50,6 +50,7 @@ def test_a_call_is_in_the_database_within_three_seconds_of_its_bye(sensor):
 
 
 def test_sigterm_loses_nothing_not_even_the_call_that_is_up(sensor):
+    """B03."""
     for number in range(100, 105):
         place(sensor, number, rtp=5)
     place(sensor, 300, rtp=20, end="stay")

@@ -72,6 +72,7 @@ async def receiver(host: str, port: int, receiving: Receiver):
 
 @pytest.mark.parametrize("first_is_up_at_the_start", [True, False])
 def test_blocks_go_to_the_next_host_and_back_each_once(tmp_path, monkeypatch, first_is_up_at_the_start):
+    """B14."""
     monkeypatch.setattr(uplink, "FAIL_BACK", 0.3)
     taken = {"127.0.0.1": [], "127.0.0.2": []}
     at = {host: Receiver(host.encode().ljust(16), Sink(numbers)) for host, numbers in taken.items()}

@@ -108,6 +108,8 @@ def test_a_row_put_later_is_delivered_without_a_new_connection(tmp_path):
 
 
 def test_a_store_restored_from_a_backup_gets_the_held_rows_again(tmp_path):
+    """B15."""
+
     async def main():
         spool, sent = await filled(tmp_path, 10)
         await until_acknowledged(spool, FakeTarget([], welcome()))

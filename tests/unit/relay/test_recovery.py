@@ -86,6 +86,7 @@ def test_a_file_that_is_gone_is_a_gap_known_to_the_packet(tmp_path):
 
 
 def test_a_torn_file_and_one_of_another_count(tmp_path):
+    """B18."""
     torn = file(tmp_path, 1, 3)
     other = file(tmp_path, 9, 9, b"f" * 16)
     (tmp_path / "x.packets").write_bytes(b"something else of some length")
