@@ -38,8 +38,8 @@ def settled(*daemons) -> None:
 @pytest.mark.parametrize("sender", ["no", "yes"])
 @pytest.mark.parametrize("victim", ["b", "c"])
 def test_fifty_calls_while_a_receiver_of_the_chain_is_killed_between_them(hosts, sender, victim):
-    """B07, B10, B13, B21. Who relays or stores is killed at any moment; who analyses, once the records of the calls that ended are made:
-    what was being analysed does not survive a kill. Calls go on being placed while it is away."""
+    """B07, B10, B13, B21. Who relays or stores is killed at any moment; who analyses, once the records of the calls that
+    ended are made: what was being analysed does not survive a kill. Calls go on being placed while it is away."""
     a, _, c = chain(hosts, sender)
     killed = hosts.all[victim]
 
@@ -135,7 +135,7 @@ def test_calls_that_are_up_when_the_link_breaks_are_whole(hosts):
 def test_what_becomes_of_calls_that_are_up_where_they_are_analysed(hosts, killed):
     """B09, B10. A restart leaves them as partial records, a kill loses them; calls before and after are whole."""
     b = hosts.add("b", mirror_bind="127.0.0.1")
-    a = hosts.add("a", interface="vb", mirror_destination="127.0.0.1")
+    hosts.add("a", interface="vb", mirror_destination="127.0.0.1")
     hosts.start()
     hosts.place(1, 2)
     arrive(b, [1, 2])
