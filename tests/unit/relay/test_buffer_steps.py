@@ -124,7 +124,7 @@ class Run:
 
     async def do_damage(self, place: int, running: bool) -> None:
         """A byte of a file changes, or a file ends early."""
-        files = sorted(path for path in self.folder.iterdir() if path.stat().st_size)
+        files = sorted(path for path in self.folder.iterdir() if path.suffix != ".new" and path.stat().st_size)
         if not files:
             return
         self.harmed = True
