@@ -38,7 +38,7 @@ def settled(*daemons) -> None:
 @pytest.mark.parametrize("sender", ["no", "yes"])
 @pytest.mark.parametrize("victim", ["b", "c"])
 def test_fifty_calls_while_a_receiver_of_the_chain_is_killed_between_them(hosts, sender, victim):
-    """B07, B10, B13, B21. Who relays or stores is killed at any moment; who analyses, once the records of the calls that
+    """B07, B10, B13, B21. Who relays or stores is killed at any moment, who analyses once the records of the calls that
     ended are made: what was being analysed does not survive a kill. Calls go on being placed while it is away."""
     a, _, c = chain(hosts, sender)
     killed = hosts.all[victim]

@@ -66,31 +66,52 @@ class Copies:
         when = np.where(first, self._ts[row], ts[last])
         mark = np.where(first, self._print[row], self._prints(packets, index[last]))
         same = np.where(first, self._seq[row], seq[last]) == seq[at]
-        copies = at[same & (ts[at] - when <= self.window) & (self._prints(packets, index[at]) == mark)]
-        if len(copies):
-            return copies
-        # The others have at least one packet between, all of them within the window.
+        hit = same & (ts[at] - when <= self.window) & (self._prints(packets, index[at]) == mark)
         near = np.empty(len(ts), bool)
         near[1:] = ts[1:] - ts[:-1] <= self.window
         near[starts] = ts[starts] - self._ts[rows[starts]] <= self.window
+        if hit.any():
+            so_far = np.cumsum(behind)
+            so_far -= np.repeat(so_far[starts] - behind[starts], np.diff(np.append(starts, len(rows))))
+            copies = self._of_originals(at[hit], when[hit], first[hit], ts, near & (so_far > 0))
+            if len(copies):
+                return copies
+        # The others have at least one packet between, all of them within the window.
         if not near.any():
-            return copies
+            return at[:0]
         begins, stops = set(starts.tolist()), np.append(starts[1:], len(rows))
-        found = []
+        found: list[int] = []
         for segment in np.nonzero(np.logical_or.reduceat(behind, starts) & np.logical_or.reduceat(near, starts))[0]:
             part = slice(starts[segment], stops[segment])
             places = np.nonzero(near[part] & np.logical_or.accumulate(behind[part]))[0] + starts[segment]
-            found += [at for at in places.tolist() if self._is_copy(packets, index, rows, seq, ts, at, begins)]
+            known: set[int] = set()
+            for at in places.tolist():
+                if self._is_copy(packets, index, rows, seq, ts, at, begins, known):
+                    known.add(at)
+            found += sorted(known)
         return np.array(found, np.int64)
 
-    def _is_copy(self, packets: Packets, index, rows, seq, ts, at: int, begins: set[int]) -> bool:
-        """Whether it is a copy of any packet of its stream just before."""
+    def _of_originals(self, copies, when, first, ts, perhaps) -> np.ndarray:
+        """Without those that are in time for the copy before them, and not for the packet that both are copies of:
+        else the cut into blocks would matter, since copies are not remembered. And without those whose original may be
+        a copy itself (`perhaps`), of a packet further back: that must be known first."""
+        begins = np.r_[True, copies[1:] != copies[:-1] + 1] | first
+        run = np.maximum.accumulate(np.where(begins, np.arange(len(copies)), 0))
+        doubtful = ~first & perhaps[np.maximum(copies - 1, 0)]
+        return copies[(ts[copies] - when[run] <= self.window) & ~doubtful[run]]
+
+    def _is_copy(self, packets: Packets, index, rows, seq, ts, at: int, begins: set[int], copies: set[int]) -> bool:
+        """Whether it is a copy of any packet of its stream just before that is none itself."""
         this, other = int(self._prints(packets, index[at : at + 1])[0]), at
         while other not in begins:
             other -= 1
             if ts[at] - ts[other] > self.window:
                 return False
-            if seq[other] == seq[at] and int(self._prints(packets, index[other : other + 1])[0]) == this:
+            if (
+                other not in copies
+                and seq[other] == seq[at]
+                and int(self._prints(packets, index[other : other + 1])[0]) == this
+            ):
                 return True
         row = int(rows[at])
         return any(ts[at] - when <= self.window and (number, mark) == (int(seq[at]), this)
