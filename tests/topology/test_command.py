@@ -13,7 +13,8 @@ from topology.fleets import PASSWORD
 from voipfleet import cli
 
 PROJECT = Path(__file__).parents[2]
-MODES = ("client-server", "packet-sender", "mirror", "sip-rtp-merge", "hybrid-chain")
+MODES = ("client-server", "packet-sender", "mirror", "sip-rtp-merge", "record-merge", "hybrid-chain",
+         "hybrid-chain-packets")  # fmt: skip
 VAULT = "vault_voipfleet_server_password"
 
 
@@ -30,15 +31,26 @@ def inventory(tmp_path):
 @pytest.mark.parametrize("mode", MODES)
 def test_the_inventories_that_ship_are_sound_once_they_have_a_password(inventory, mode, capsys):
     assert cli.main(["topology", "check", str(PROJECT / "inventories" / mode)]) == 78
-    assert f"voipfleet_server_password is missing on {'branch1' if mode != 'sip-rtp-merge' else 'media'}" in (
-        capsys.readouterr().err
-    )
+    first = "hq" if mode == "record-merge" else "media" if mode == "sip-rtp-merge" else "branch1"
+    assert f"voipfleet_server_password is missing on {first}" in capsys.readouterr().err
     assert cli.main(["topology", "check", str(inventory(mode))]) == 0
     out = capsys.readouterr()
     assert "the topology is sound" in out.out
     assert PASSWORD not in out.out + out.err
     assert cli.main(["topology", "check", "--strict", "--json", str(PROJECT / "inventories" / mode)]) == 78
     assert json.loads(capsys.readouterr().out)["findings"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_picture_in_the_docs_is_that_of_the_inventory(mode, capsys):
+    assert cli.main(["topology", "draw", str(PROJECT / "inventories" / mode)]) == 0
+    page = (PROJECT / "docs" / "topologies.md").read_text("utf-8")
+    assert f"(`inventories/{mode}`)" in page
+    assert f"```mermaid\n{capsys.readouterr().out}```\n" in page.partition(f"(`inventories/{mode}`)")[2]
+
+
+def test_every_inventory_that_ships_is_drawn_and_checked_here():
+    assert set(MODES) | {"lab"} == {path.name for path in (PROJECT / "inventories").iterdir() if path.is_dir()}
 
 
 def test_values_from_groups_of_a_real_inventory(inventory, capsys):
