@@ -7,6 +7,7 @@ SIGTERM or when the courier has gone.
 import dataclasses
 import gc
 import logging
+import os
 import select
 import signal
 import socket
@@ -18,8 +19,6 @@ import msgspec
 from voipfleet import memory, pipe, privileges, systemd
 from voipfleet.duties import duties
 from voipfleet.errors import FAILURE, OK, VoipfleetError
-from voipfleet.packer import Packer
-from voipfleet.relay import codec
 from voipfleet.relay.messages import Handed
 
 POLL_MS = 60
@@ -98,6 +97,8 @@ class Engine:
 
     def _handed(self) -> int:
         """What other hosts captured: fed, and the courier told how far that is."""
+        from voipfleet.relay import codec
+
         packets = 0
         for kind, body in self._reader.read():
             handed = _decode_handed(body)
@@ -172,10 +173,13 @@ class Engine:
 
 
 def _prepare(config_path: str, sender: pipe.PipeSender, sock: socket.socket) -> Engine:
+    # Capabilities belong to a thread: NumPy's BLAS must not start threads that would keep them.
+    os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
     from voipfleet.calls.analyser import Analyser, AnalyserSettings
     from voipfleet.calls.settings import GARBAGE
     from voipfleet.capture.afpacket import open_ring
     from voipfleet.config import load
+    from voipfleet.packer import Packer
 
     gc.set_threshold(GARBAGE)
     config = load(config_path)

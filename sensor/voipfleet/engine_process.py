@@ -57,7 +57,7 @@ class EngineProcess:
                 self._process = await asyncio.create_subprocess_exec(
                     sys.executable, "-m", "voipfleet.engine", str(theirs.fileno()), self._config_path,
                     pass_fds=(theirs.fileno(),), stdin=asyncio.subprocess.DEVNULL,
-                    env=_environment(),
+                    env={name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"},
                 )  # fmt: skip
             except OSError as error:
                 ours.close()
@@ -111,10 +111,3 @@ class EngineProcess:
             log.error("the capture process did not end within %d s; its open calls are lost", STOP_SECONDS)
             self._process.kill()
             await self._process.wait()
-
-
-def _environment() -> dict[str, str]:
-    """Without the service manager's socket, which is the courier's. Capabilities belong to a thread: NumPy's BLAS must
-    not start threads that would keep them."""
-    kept = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
-    return kept | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}

@@ -32,7 +32,8 @@ class Analyser:
     tick = finish = feed
 module("voipfleet.calls.analyser", Analyser=Analyser, AnalyserSettings=Settings)
 config = types.SimpleNamespace(ringbuffer=4, snaplen=3200, promisc=True, filter=sys.argv[3], interface=[sys.argv[2]],
-    name_sensor="s", site=None)
+    name_sensor="s", site=None, server_bind=None, server_destination=None, mirror_bind=None, mirror_destination=None,
+    packetbuffer_sender=False)
 module("voipfleet.config", load=lambda path: config)
 from voipfleet import engine
 if sys.argv[4:]:
