@@ -100,7 +100,9 @@ class Receiver:
                 elif kind == types.PACKETS_GAP:
                     await self._lost(stream, _decode_lost(body), source, name)
                 elif kind == types.PACKETS_HEARD:
-                    await self._sink.heard(source, _decode_heard(body))
+                    heard = _decode_heard(body)
+                    _check(heard.origin, source)
+                    await self._sink.heard(source, heard)
                 elif kind == types.STATUS:
                     await self._sink.status(source, _decode_status(body))
                 else:
@@ -144,6 +146,7 @@ class Receiver:
             safe.set_result(None)
         else:
             origin = part.origin
+            _check(origin, source)
             if not origin.epoch:
                 origin = msgspec.structs.replace(origin, epoch=part.epoch, number=part.number)
             safe = await self._sink.put(source, origin, part.packets, body)
@@ -176,3 +179,8 @@ class Receiver:
     async def _told(session, stream: Stream) -> None:
         if stream.safe:
             await session.send(types.PACKETS_TAKEN, msgspec.msgpack.encode(Taken(stream.epoch, stream.safe)))
+
+
+def _check(origin: Origin, source: bytes) -> None:
+    if origin.hops[-1] != source:
+        raise PacketsError("packets that have not passed the host that sends them")

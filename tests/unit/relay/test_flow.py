@@ -180,6 +180,15 @@ def test_packets_that_come_back_are_refused(caplog):
     assert caplog.text.count("sends packets that came from here") == 1
 
 
+@pytest.mark.parametrize(("hops", "taken_as"), [([SOURCE], 1), ([b"x" * 16, SOURCE], 1), ([b"x" * 16], 0)])
+def test_packets_must_have_passed_the_host_that_sends_them(hops, taken_as, caplog):
+    taken, buffer = [], Buffer([10])
+    buffer.blocks[0].origin = Origin("branch1", hops)
+    asyncio.run(asyncio.wait_for(connection(buffer, receiver_of(taken)), 20))
+    assert len(taken) == taken_as
+    assert ("have not passed the host that sends them" in caplog.text) == (not taken_as)
+
+
 @pytest.mark.parametrize("parts", [[(1, 1, 2)], [(1, 0, 2), (1, 0, 3), (1, 1, 2)], [(1, 0, 2), (2, 1, 2)],
                                    [(1, 0, 1), (3, 0, 1)], [(1, 3, 2)]])  # fmt: skip
 def test_parts_that_are_not_the_next_ones_end_the_connection(parts, caplog):
