@@ -10,6 +10,8 @@ from voipfleet.link import frames as link_frames
 from voipfleet.link import handshake as link_handshake
 from voipfleet.link import keys, noise
 from voipfleet.records import messages
+from voipfleet.relay import codec
+from voipfleet.relay import messages as relayed
 
 SDP = (
     b"v=0\r\no=- 1 1 IN IP4 10.0.0.1\r\ns=-\r\nc=IN IP4 10.0.0.1\r\nt=0 0\r\nm=audio 20000 RTP/AVP 0 8 96 101\r\n"
@@ -183,3 +185,12 @@ def records() -> list[bytes]:
     return [bytes([n]) + msgspec.msgpack.encode(value) for n, value in enumerate(
         (messages.Batch(b"e" * 16, rows), status, messages.Ack(b"e" * 16, 5),
          messages.Welcome(b"s", b"c", "central")))]  # fmt: skip
+
+
+def packed() -> list[bytes]:
+    origin = relayed.Origin("s", [b"u" * 16], b"e" * 16, 7, -5)
+    values = (relayed.Part(b"e" * 16, 7, 0, 1, 3, origin, b"body"), relayed.Lost(b"e" * 16, 1, 6, 90, 900, "full"),
+              relayed.Heard(origin, 17 * 10**17), relayed.Taken(b"e" * 16, 7))  # fmt: skip
+    block = packets.block_of([packet for packet in _voice() for _ in range(5)])
+    bodies = [piece.body for method in codec.METHODS for piece in codec.pack(block, method=method)]
+    return [bytes([n]) + msgspec.msgpack.encode(value) for n, value in enumerate(values)] + [b"\4" + b for b in bodies]

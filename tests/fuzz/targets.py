@@ -26,6 +26,8 @@ from voipfleet.errors import VoipfleetError
 from voipfleet.link import frames as link_frames
 from voipfleet.link import handshake, keys, noise
 from voipfleet.records import messages
+from voipfleet.relay import codec
+from voipfleet.relay import messages as relayed
 
 EVERYWHERE = np.ones(65536, bool)
 LINKTYPES = (ETHERNET, RAW, LINUX_SLL, LINUX_SLL2, NULL, 147)
@@ -247,6 +249,20 @@ def _records(data: bytes) -> None:
                 rows.call_row(row, "sensor")
 
 
+def _packets(data: bytes) -> None:
+    """What a source that has the password may send: the first byte says which message, or that it is a packed block."""
+    kinds = (relayed.Part, relayed.Lost, relayed.Heard, relayed.Taken)
+    if data and data[0] % 5 < 4:
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+            msgspec.msgpack.decode(data[1:], type=kinds[data[0] % 5])
+        return
+    with contextlib.suppress(codec.PackedError):
+        block = codec.unpack(data[1:], max_bytes=1 << 20, sensor="s")
+        assert len(block.data) <= 1 << 20
+        assert not len(block) or int((block.offset + block.caplen).max()) <= len(block.data)
+        frames.Decoder(EVERYWHERE, lambda *_: None).parse(block)
+
+
 TARGETS = {
     "sip": Target(_sip, seeds.sip()),
     "sdp": Target(_sdp, seeds.sdp()),
@@ -262,4 +278,5 @@ TARGETS = {
     "handshake": Target(_handshake, seeds.handshake(SERVER, PSK)),
     "link": Target(_link, seeds.link()),
     "records": Target(_records, seeds.records()),
+    "packets": Target(_packets, seeds.packed()),
 }  # fmt: skip
