@@ -75,7 +75,6 @@ def test_a_second_daemon_on_the_same_files_says_so(sensor):
         ("interface = lo\nfilter = udp prot 7", 78, "see pcap-filter(7)"),
         ("interface = lo\nspooldir = /proc/nowhere", 1, "cannot keep records here"),
         ("interface = lo\nsipport = many", 78, "sipport: has 'many'; give ports and ranges"),
-        ("interface = lo\nmirror_destination = x", 78, "mirror_destination: is checked and rendered but cannot run"),
     ],
 )
 def test_what_a_stranger_will_try(namespace, tmp_path, lines, code, sentence):

@@ -36,6 +36,7 @@ def test_the_inventories_that_ship_are_sound_once_they_have_a_password(inventory
     assert cli.main(["topology", "check", str(inventory(mode))]) == 0
     out = capsys.readouterr()
     assert "the topology is sound" in out.out
+    assert "warning:" not in out.err
     assert PASSWORD not in out.out + out.err
     assert cli.main(["topology", "check", "--strict", "--json", str(PROJECT / "inventories" / mode)]) == 78
     assert json.loads(capsys.readouterr().out)["findings"]

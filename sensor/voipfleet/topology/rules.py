@@ -158,10 +158,13 @@ def mirrors_nothing(fleet: Fleet) -> Found:
 
 @rule("W01")
 def nobody_sends_here(fleet: Fleet) -> Found:
+    mirrored = {name for host in fleet.hosts.values() for name in host.destinations("mirror_destination")}
     for part, key, what in (("mirror", "mirror_destination", "mirrors to it"),
                             ("central", "server_destination", "sends to it")):  # fmt: skip
         named = {name for host in fleet.hosts.values() for name in host.destinations(key)}
         for host in fleet.hosts.values():
+            if part == "central" and host.name in mirrored:
+                continue  # it stores what comes to it as a mirror receiver
             if part in host.parts and host.name not in named and not host.captures:
                 yield host.name, f"is in group {part}s, but no host {what}; name it in a voipfleet_{key}"
 
