@@ -21,10 +21,11 @@ def start(hosts: Hosts) -> None:
             daemon.until(lambda status: status.get("capture", {}).get("interfaces"), 30)
 
 
-def joined(hosts: Hosts, views: int, streams: int) -> None:
-    """Wait until every row has all."""
+def joined(hosts: Hosts, calls: int, views: int, streams: int) -> None:
+    """Wait until there are so many rows and each has all."""
     hq = hosts.all["hq"]
-    hq.until(lambda _: {(call["views"], len(call["streams"])) for call in hq.calls()} == {(views, streams)}, 30)
+    wanted = [(views, streams)] * calls
+    hq.until(lambda _: [(call["views"], len(call["streams"])) for call in hq.calls()] == wanted, 30)
 
 
 def test_sip_from_one_sensor_and_rtp_from_another_are_one_call(hosts):
@@ -32,7 +33,7 @@ def test_sip_from_one_sensor_and_rtp_from_another_are_one_call(hosts):
     hosts.add("rtp", interface="vb", filter=REST, stream_records="yes", **LOCAL)
     start(hosts)
     hosts.place(1, 2, 3, lost=2)
-    joined(hosts, 2, 2)
+    joined(hosts, 3, 2, 2)
     calls = arrive(hosts.all["hq"], [1, 2, 3])
     complete(calls, "sip", "", lost=2)
     for call in calls:
@@ -54,7 +55,7 @@ def test_what_came_while_the_central_was_down_is_joined_later(hosts):
     hosts.place(2)
     rtp.until(lambda status: status["records"]["queued"] >= 1, 30)
     hosts.all["hq"].start()
-    joined(hosts, 2, 2)
+    joined(hosts, 2, 2, 2)
     complete(arrive(hosts.all["hq"], [1, 2]), "sip", "")
 
 
@@ -63,7 +64,7 @@ def test_a_call_that_two_sites_see_is_one(hosts):
     hosts.add("far", interface="vb", **LOCAL)
     start(hosts)
     hosts.place(1, 2)
-    joined(hosts, 2, 4)
+    joined(hosts, 2, 2, 4)
     calls = arrive(hosts.all["hq"], [1, 2])
     for call in calls:
         assert {stream["sensor"] for stream in call["streams"]} == {"near", "far"}
