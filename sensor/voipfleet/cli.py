@@ -14,6 +14,7 @@ COMMANDS = {
     "read": ("read", "print the calls in a capture file"),
     "calls": ("calls", "print the calls in the database of this instance"),
     "status": ("status", "print the state of the running daemon"),
+    "audit": ("audit", "print the audit log, and whether it is as it was written"),
     "keygen": ("keygen", "make the node's static key"),
     "topology": ("topology", "check or draw the topology of a fleet"),
     "db": ("db", "prepare the database"),

@@ -32,6 +32,10 @@ class LinkError(VoipfleetError):
     """The link did not come about; `str()` is for a person."""
 
 
+class _Ignored(LinkError):
+    """Closed at the first message: it does not know the key that was knocked with, or is something else."""
+
+
 def backoff() -> Iterator[float]:
     """Seconds between tries: up to a bound that doubles from 0.2 to 30, spread evenly below it, so that a
     fleet does not come back in step."""
@@ -51,26 +55,39 @@ async def connect(host: str, port: int, *, identity: keys.Identity, psk: bytes, 
     learnt = not pins
     if learnt:
         pins = _known(tofu_path, where)
-    writer = None
+    for at in range(max(1, len(pins))):
+        ordered = pins[at:] + pins[:at]  # the first is knocked with; in a rotation the receiver may know but one of two
+        try:
+            session, welcome, key = await _try(host, port, identity, psk, role, ordered, hello, timeout)
+            break
+        except _Ignored:
+            if at >= len(pins) - 1:
+                raise
+        except handshake.HandshakeError as error:
+            raise LinkError(f"{where}: {_sentence(error, learnt, tofu_path)}") from None
+    if learnt and not pins:
+        _learn(tofu_path, where, key)
+    return session, welcome
+
+
+async def _try(host: str, port: int, identity: keys.Identity, psk: bytes, role: int, pins: tuple[bytes, ...],
+               hello: Hello, timeout: float) -> tuple[Session, bytes, bytes]:  # fmt: skip
+    where, writer = f"{host}:{port}", None
     try:
         async with asyncio.timeout(timeout):
             reader, writer = await asyncio.open_connection(host, port)
             tune(writer)
             client = handshake.Client(identity, psk, role, pins)
             session, welcome = await _shake(reader, writer, client, hello, where)
+            return session, welcome, client.server_key
     except BaseException as error:
         if writer:
             writer.transport.abort()
-        if isinstance(error, handshake.HandshakeError):
-            raise LinkError(f"{where}: {_sentence(error, learnt, tofu_path)}") from None
         if isinstance(error, TimeoutError):
             raise LinkError(f"{where}: no answer in {timeout:g} s; check the address and firewalls between") from None
         if isinstance(error, OSError):
             raise LinkError(f"{where}: {_WHY.get(error.errno, error.strerror or str(error))}") from None
         raise
-    if learnt and not pins:
-        _learn(tofu_path, where, client.server_key)
-    return session, welcome
 
 
 async def _shake(reader, writer, client: handshake.Client, hello: Hello, where: str) -> tuple[Session, bytes]:
@@ -79,8 +96,8 @@ async def _shake(reader, writer, client: handshake.Client, hello: Hello, where: 
     try:
         client.second(await reader.readexactly(handshake.M2))
         clock.sample(sent, client.server_time, time.time_ns() // 1000)
-    except asyncio.IncompleteReadError as error:
-        raise LinkError(f"{where}: {_no_second(error.partial)}") from None
+    except (asyncio.IncompleteReadError, ConnectionError) as error:
+        raise _no_second(where, getattr(error, "partial", b"")) from None
     writer.write(client.third(hello, time.time_ns() // 1000))
     sealer = frames.Sealer(client.keys.send, client.keys.hash)
     writer.write(sealer.header)
@@ -105,12 +122,12 @@ async def _shake(reader, writer, client: handshake.Client, hello: Hello, where: 
     return session, body
 
 
-def _no_second(partial: bytes) -> str:
+def _no_second(where: str, partial: bytes) -> LinkError:
     if partial[:4] == handshake.REJECT and len(partial) >= 7:
-        low, high = partial[5], partial[6]
-        return f"speaks versions {low}-{high} of the link, this release {handshake.VERSION}; upgrade the older one"
-    return ("closed the connection at the first message; it is no voipfleet, or it answers only those that know its key"
-            " (server_key here must be its public key)")  # fmt: skip
+        return LinkError(f"{where}: speaks versions {partial[5]}-{partial[6]} of the link, this release"
+                         f" {handshake.LOWEST}-{handshake.VERSION}; upgrade the older one")  # fmt: skip
+    return _Ignored(f"{where}: closed the connection at the first message; it is no voipfleet, or it answers only those"
+                    " that know its key (server_key here must be its public key)")  # fmt: skip
 
 
 def _sentence(error: handshake.HandshakeError, learnt: bool, tofu_path: Path) -> str:

@@ -15,7 +15,7 @@ from voipfleet.link.keys import Identity
 from voipfleet.link.noise import Handshake, NoiseError, public_key
 
 MAGIC, REJECT, SUITE = b"VFL1", b"VFLX", 1
-VERSION = 1  # of what travels inside; both ends name a range
+LOWEST, VERSION = 1, 1  # of what travels inside: what this release can speak; the highest that both can is spoken
 M1, M2, M3 = 80, 128, 256
 KNOCKED = 1  # flag in M1
 LISTED = 1  # flag in M2: an allow-list of keys is enforced
@@ -74,16 +74,16 @@ def wire_name(name: str) -> bytes:
 class Client:
     """`first()` -> M1; `second(M2)`; `third(hello)` -> M3; `keys`."""
 
-    def __init__(
-        self, identity: Identity, psk: bytes, role: int, pins: tuple[bytes, ...], ephemeral: bytes | None = None
-    ):
+    def __init__(self, identity: Identity, psk: bytes, role: int, pins: tuple[bytes, ...],
+                 ephemeral: bytes | None = None, versions: tuple[int, int] = (LOWEST, VERSION)):  # fmt: skip
         self._identity, self._psk, self._role, self._pins = identity, psk, role, pins
-        self._ephemeral = ephemeral or os.urandom(32)
+        self._ephemeral, self._versions = ephemeral or os.urandom(32), versions
+        self.version = 0  # what will be spoken
         self.server_key = b""
         self.server_time = 0  # microseconds since the epoch
 
     def first(self) -> bytes:
-        head = _M1.pack(MAGIC, SUITE, self._role, VERSION, VERSION, KNOCKED if self._pins else 0)
+        head = _M1.pack(MAGIC, SUITE, self._role, *self._versions, KNOCKED if self._pins else 0)
         public = public_key(self._ephemeral)
         proof = knock(self._pins[0], head, public) if self._pins else os.urandom(16)
         self._noise = Handshake(
@@ -95,15 +95,17 @@ class Client:
     def second(self, message: bytes) -> None:
         """The server's proof. Nothing secret is sent before its key was compared with the pins."""
         try:
-            version, _, _, _, self.server_time = _M2.unpack(self._noise.read(message))
+            self.version, _, _, _, self.server_time = _M2.unpack(self._noise.read(message))
         except NoiseError:
             raise HandshakeError("bad_m2", "the answer is not from a voipfleet server that got this request") from None
         self.server_key = self._noise.remote_static
         if self._pins and not any(hmac.compare_digest(self.server_key, pin) for pin in self._pins):
             raise HandshakeError("wrong_server", "the server's key is not the pinned one (server_key); this may be"
                                  " another host: nothing was sent to it")  # fmt: skip
-        if version != VERSION:
-            raise HandshakeError("version", f"the server speaks version {version}, this release {VERSION}; upgrade one")
+        low, high = self._versions
+        if not low <= self.version <= high:
+            raise HandshakeError("version", f"the server wants to speak version {self.version}, this release speaks"
+                                 f" {low}-{high}; upgrade the older one")  # fmt: skip
 
     def third(self, hello: Hello, now_us: int) -> bytes:
         noise = self._noise.copy()  # the confirmation is over the hash after the psk, before the payload
@@ -123,10 +125,11 @@ class Client:
 class Server:
     """`first(M1)`; `second()` -> M2; `third(M3)` -> Hello; then `client_key`, `slot` and `keys`."""
 
-    def __init__(self, identities: tuple[Identity, ...], *, ephemeral: bytes | None = None):
-        self._identities, self._ephemeral = identities, ephemeral
+    def __init__(self, identities: tuple[Identity, ...], *, ephemeral: bytes | None = None,
+                 versions: tuple[int, int] = (LOWEST, VERSION)):  # fmt: skip
+        self._identities, self._ephemeral, self._versions = identities, ephemeral, versions
         self.knocked = False
-        self.role = 0
+        self.role = self.version = 0
         self.client_key = b""
         self.slot = -1  # which of the pre-shared keys it was
 
@@ -135,7 +138,8 @@ class Server:
         magic, suite, self.role, low, high, flags = _M1.unpack(message[:16])
         if magic != MAGIC:
             raise HandshakeError("magic", "not a voipfleet link")
-        if suite != SUITE or not low <= VERSION <= high:
+        self.version = min(high, self._versions[1])
+        if suite != SUITE or self.version < max(low, self._versions[0]):
             raise HandshakeError("version", f"suite {suite}, versions {low}-{high} are not spoken here")
         self._identity = self._identities[0]
         if flags & KNOCKED:
@@ -150,8 +154,12 @@ class Server:
         except NoiseError:
             raise HandshakeError("bad_m1", "the first message is not well made") from None
 
+    def hint(self) -> bytes:
+        """For the log of a caller whose versions are not spoken here; in clear, so it proves nothing."""
+        return REJECT + bytes((1, *self._versions, 0))
+
     def second(self, now_us: int, *, listed: bool = False, max_frame: int = 1 << 20) -> bytes:
-        return self._noise.write(_M2.pack(VERSION, LISTED if listed else 0, max_frame >> 10, 0, now_us))
+        return self._noise.write(_M2.pack(self.version, LISTED if listed else 0, max_frame >> 10, 0, now_us))
 
     def third(self, message: bytes, psks: tuple[bytes, ...]) -> Hello:
         """Tries every pre-shared key, always all of them."""

@@ -14,7 +14,7 @@ from nacl.pwhash import argon2id
 from voipfleet.errors import ConfigError, Fault, VoipfleetError
 from voipfleet.link.noise import public_key
 
-PSK_OPS, PSK_MEMORY = 3, 64 << 20  # Argon2id: passes, bytes; about 0.25 s, spent once at start
+PSK_OPS, PSK_MEMORY, PSK_BYTES = 3, 64 << 20, 32  # Argon2id: passes, memory, result; 0.25 s, spent once at start
 
 
 @dataclass(frozen=True, repr=False)
@@ -23,6 +23,17 @@ class Identity:
 
     private: bytes
     public: bytes
+
+
+def previous(path: Path) -> Path:
+    """Where the key that was replaced by that in `path` is kept until nobody knows it any more."""
+    return path.with_name(path.name + ".old")
+
+
+def load_all(path: Path) -> tuple[Identity, ...]:
+    """The key in `path`, and behind it the one that it replaces while a rotation lasts."""
+    old = previous(path)
+    return (load(path), *((load(old),) if old.exists() else ()))
 
 
 def load(path: Path) -> Identity:
@@ -45,25 +56,50 @@ def load(path: Path) -> Identity:
 
 def generate(path: Path) -> bool:
     """Make a key in `path` (0600) unless there is one; whether it was made. Never overwrites."""
+    if path.exists():
+        return False
+    _make(path)
+    return True
+
+
+def rotate(path: Path) -> bool:
+    """Make a new key in `path` and keep the present one as `previous`; False where a rotation is on already."""
+    if previous(path).exists():
+        return False
+    new = path.with_name(path.name + ".new")
+    new.unlink(missing_ok=True)  # of a rotation that was cut off
+    _make(new)
+    os.link(path, previous(path))  # at no moment is there no key
+    new.replace(path)
+    return True
+
+
+def _make(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return False
     except OSError as error:
         raise VoipfleetError(f"{path}: cannot make a key here ({error.strerror}); check the folder") from None
     with os.fdopen(handle, "wb") as file:
         file.write(base64.b64encode(os.urandom(32)) + b"\n")
         file.flush()
         os.fsync(file.fileno())
-    return True
 
 
 def psk_from_password(password: str, fleet_id: str) -> bytes:
     """The pre-shared key of a password: Argon2id, salted with the fleet's name. Slow on purpose."""
     salt = hashlib.blake2b(b"VFL1 psk salt" + fleet_id.encode(), digest_size=16).digest()
     secret = unicodedata.normalize("NFC", password).encode()
-    return argon2id.kdf(32, secret, salt, opslimit=PSK_OPS, memlimit=PSK_MEMORY)
+    return argon2id.kdf(PSK_BYTES, secret, salt, opslimit=PSK_OPS, memlimit=PSK_MEMORY)
+
+
+def parse_psk(text: str) -> bytes:
+    """A derived key as `voipfleet keygen --psk` prints it; b"" for what is none."""
+    try:
+        psk = base64.b64decode(text.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+    return psk if len(psk) == PSK_BYTES else b""
 
 
 def fingerprint(public: bytes) -> str:
@@ -87,9 +123,16 @@ def decode(text: str, key: str, where: str = "") -> bytes:
     return public
 
 
-def parse_pins(words) -> tuple[bytes, ...]:
-    """`server_key`: the receiver's public keys."""
-    return tuple(decode(word, "server_key") for word in words or ())
+def parse_pins(words, host: str = "") -> tuple[bytes, ...]:
+    """`server_key`: public keys of receivers, each as base64 for all of them or as `host:base64` for that one; those
+    for `host`, all where it is not given."""
+    found = []
+    for word in words or ():
+        of, _, text = word.rpartition(":")  # a host may be an IPv6 address
+        pin = decode(text, "server_key")
+        if not host or of in ("", host):
+            found.append(pin)
+    return tuple(dict.fromkeys(found))
 
 
 def parse_sensor_keys(words) -> dict[bytes, str]:

@@ -1,4 +1,8 @@
-"""The listening side of the link: who may come in, at what cost to us, and one task a session."""
+"""The listening side of the link: who may come in, at what cost to us, and one task a session.
+
+A stranger costs a place for seconds, 80 bytes read and a hash; a caller that knows our key three scalar
+multiplications. Argon2id was computed at start, so no connection can make us do it.
+"""
 
 import asyncio
 import collections
@@ -13,12 +17,18 @@ from voipfleet.errors import VoipfleetError
 from voipfleet.link import frames, handshake, keys, types
 from voipfleet.link.clock import Offset
 from voipfleet.link.handshake import HandshakeError
+from voipfleet.link.limits import CALLER, STRANGER, Buckets, Recent, Room, network
 from voipfleet.link.session import LinkClosed, Session, tune
 
 log = logging.getLogger("voipfleet.link")
 M1_SECONDS, M3_SECONDS = 3.0, 5.0
-BEFORE_WELCOME = 256  # connections that have not proven anything yet
-STRANGERS = 8  # of them from one address, without the knock
+PLACES, RESERVED = 512, 128  # before the welcome: for anybody; for addresses that were let in before
+STRANGERS = 8  # places of one address that does not know our key
+FIRSTS = 20, 10.0  # first messages of such an address: at once, a minute
+FAILURES = 20, 10.0  # failed handshakes of one address before it is on the grey list: at once, a minute
+GREY = 4  # handshakes at once of an address on the grey list; it may be that of many honest sensors
+ENTRIES = 60, 60.0  # successful handshakes of one key: at once, a minute
+TWICE = 3600.0  # s: two processes that come by turns with one key in this time are copies of one sensor
 BACKLOG, BUFFER = 512, 4096
 REFUSAL_DELAY = 0.2  # seconds, at most: how long a refusal takes says nothing about its reason
 SAME_REFUSAL = 60.0  # seconds in which the same refusal of the same address is logged once
@@ -45,23 +55,28 @@ class Peer:
     address: str
     role: int
     hello: handshake.Hello = field(repr=False)
+    slot: int = 0  # which of the active passwords it has
 
 
 class LinkServer:
     """`identities`: this node's keys (two in a rotation); `psks`: the active passwords' keys; `roles`: what this port
     serves. `welcome(peer)` makes the body of WELCOME; `on_session(session, peer)` serves until the link ends.
-    `counters` says what came."""
+    `counters` says what came; `audit(event, **fields)` is told who came in and who was refused."""
 
     def __init__(self, identities, psks, *, policy: Policy, welcome, on_session,
-                 roles: frozenset[int] = frozenset({types.ROLE_RECORDS})):  # fmt: skip
+                 roles: frozenset[int] = frozenset({types.ROLE_RECORDS}),
+                 audit: Callable[..., None] = lambda event, **fields: None):  # fmt: skip
+        self._audit = audit
         self._identities, self._psks, self._policy, self._roles = identities, psks, policy, roles
         self._welcome, self._on_session = welcome, on_session
         self._server: asyncio.Server | None = None
-        self._waiting = 0
-        self._strangers: collections.Counter[str] = collections.Counter()
+        self._room, self._known = Room(PLACES, RESERVED), Recent()
+        self._firsts, self._failures, self._entries = Buckets(*FIRSTS), Buckets(*FAILURES), Buckets(*ENTRIES)
+        self._busy: collections.Counter[str] = collections.Counter()  # handshakes of addresses that are limited
+        self._lives: dict[tuple, dict[bytes, float]] = {}  # of each sensor: its processes, and when each came last
         self._sessions: dict[tuple, Session] = {}
         self._tasks: set[asyncio.Task] = set()
-        self._said: dict[tuple[str, str], float] = {}
+        self._said: dict[tuple[str, str], list] = {}  # when a refusal was last told, how often since
         self.counters: collections.Counter[str] = collections.Counter()
 
     async def start(self, bind: str, port: int) -> None:
@@ -104,31 +119,29 @@ class LinkServer:
 
     async def _admit(self, reader, writer, address: str) -> tuple[Session, Peer] | None:
         """The handshake within its limits; None (and closed) for whoever does not come through it."""
-        if self._waiting >= BEFORE_WELCOME:
+        source, me = network(address), object()
+
+        def leave() -> None:
+            self.counters["evicted"] += 1
+            writer.transport.abort()
+
+        if not self._room.enter(me, source in self._known, time.monotonic(), leave):
             self.counters["overload"] += 1
             return None
-        self._waiting += 1
-        stranger, clock = False, Offset()
+        shake, lanes = handshake.Server(self._identities), []
         try:
             tune(writer)
-            shake = handshake.Server(self._identities)
             async with asyncio.timeout(M1_SECONDS):
                 first = await reader.readexactly(handshake.M1)
             try:
                 shake.first(first)
             except HandshakeError as error:
                 if error.word == "version":  # a hint for the caller's log, nothing more
-                    version = handshake.VERSION
-                    writer.write(handshake.REJECT + bytes((1, version, version, 0)))
+                    writer.write(shake.hint())
                 raise
-            if not shake.knocked:
-                if self._policy.require_knock:
-                    raise HandshakeError("no_knock", "does not know this node's public key")
-                stranger = True
-                self._strangers[address] += 1
-                if self._strangers[address] > STRANGERS:
-                    raise HandshakeError("too_many", "too many connections at once without this node's public key")
-            sent = time.time_ns() // 1000
+            lanes = self._lane(shake, source)
+            self._room.advance(me, CALLER if shake.knocked else STRANGER, time.monotonic())
+            clock, sent = Offset(), time.time_ns() // 1000
             writer.write(shake.second(sent, listed=self._policy.auth == "key"))
             async with asyncio.timeout(M3_SECONDS):
                 third = await reader.readexactly(handshake.M3)
@@ -136,20 +149,40 @@ class LinkServer:
                 clock.sample(sent, hello.client_time, time.time_ns() // 1000)
                 peer = await self._allow(shake, hello, address)
                 header = await reader.readexactly(frames.HEADER)
+            self._known.add(source)
             return await self._open(reader, writer, shake, header, peer, clock), peer
         except HandshakeError as error:
+            if shake.client_key or not shake.knocked:
+                self._failures.take(source, time.monotonic())
             await self._refuse(error.word, str(error), address, shake.client_key)
         except (TimeoutError, asyncio.IncompleteReadError):
             self.counters["incomplete"] += 1
         except VoipfleetError:  # the store is away: it was said by the store
             self.counters["not_ready"] += 1
         finally:
-            self._waiting -= 1
-            if stranger:
-                self._strangers[address] -= 1
-                if not self._strangers[address]:
-                    del self._strangers[address]
+            self._room.leave(me)
+            for lane in lanes:
+                self._busy[lane] -= 1
+                if not self._busy[lane]:
+                    del self._busy[lane]
         return None
+
+    def _lane(self, shake: handshake.Server, source: str) -> list[str]:
+        """What of the limits of its address this handshake takes; HandshakeError where there is nothing left."""
+        now = time.monotonic()
+        if not shake.knocked:
+            if self._policy.require_knock:
+                raise HandshakeError("no_knock", "does not know this node's public key")
+            if not self._firsts.take(source, now):
+                raise HandshakeError("rate", "too many tries a minute without this node's public key")
+            if self._busy[source] >= STRANGERS:
+                raise HandshakeError("too_many", "too many connections at once without this node's public key")
+        elif not self._failures.empty(source, now):
+            return []
+        elif self._busy[source] >= GREY:
+            raise HandshakeError("grey", "too many failed handshakes from this address; it is served slowly for now")
+        self._busy[source] += 1
+        return [source]
 
     async def _allow(self, shake: handshake.Server, hello: handshake.Hello, address: str) -> Peer:
         if shake.role not in self._roles:
@@ -162,7 +195,9 @@ class LinkServer:
         if not await self._policy.bind_key(hello.sensor_uuid, key):
             raise HandshakeError("key_conflict", f"{hello.name} came with another key before; if its key was made anew,"
                                  " forget the old one at the central")  # fmt: skip
-        return Peer(hello.sensor_uuid, listed or hello.name, key, address, shake.role, hello)
+        if not self._entries.take((hello.sensor_uuid, key), time.monotonic()):
+            raise HandshakeError("rate", f"{hello.name} connects too often; see its log for what ends its connections")
+        return Peer(hello.sensor_uuid, listed or hello.name, key, address, shake.role, hello, shake.slot)
 
     async def _open(self, reader, writer, shake: handshake.Server, header: bytes, peer: Peer, clock: Offset) -> Session:
         sealer = frames.Sealer(shake.keys.send, shake.keys.hash)
@@ -182,6 +217,9 @@ class LinkServer:
             older.abort()
         self._sessions[name] = session
         self.counters["sessions"] += 1
+        self._audit("link_open", name=peer.name, address=peer.address, key=keys.fingerprint(peer.key), role=peer.role,
+                    sensor=peer.sensor_uuid.hex(), password=peer.slot)  # fmt: skip
+        self._copies(peer, name)
         try:
             await self._on_session(session, peer)
         finally:
@@ -189,17 +227,42 @@ class LinkServer:
                 del self._sessions[name]
             await session.close("end of service")
 
+    def _copies(self, peer: Peer, name: tuple) -> None:
+        """A process that comes back after another one of the same name and key: two copies of one sensor run."""
+        now, life = time.monotonic(), peer.hello.boot_id
+        lives = self._lives.setdefault(name, {})
+        newest = max(lives, key=lives.get, default=life)
+        back = life in lives and newest != life and now - lives[life] < TWICE
+        lives[life] = now
+        if len(lives) > 4:
+            del lives[min(lives, key=lives.get)]
+        if back and any(life):
+            self.counters["flapping"] += 1
+            self._tell("flapping", f"{peer.name}: two processes connect by turns with the same key and uuid; one is a"
+                       " copy of the other (a cloned disk?): stop it, remove its spool folder and key, and roll it out"
+                       " under a name of its own", peer.address, peer.key)  # fmt: skip
+
     async def _refuse(self, word: str, sentence: str, address: str, key: bytes) -> None:
         """Into the log, with who it was; the caller learns nothing."""
         self.counters[f"refused_{word}"] += 1
-        now = time.monotonic()
-        if now - self._said.get((address, word), -SAME_REFUSAL) >= SAME_REFUSAL:
-            if len(self._said) >= 1024:
-                self._said.clear()
-            self._said[address, word] = now
-            who = f", key {keys.fingerprint(key)}" if key else ""
-            log.warning("link refused (%s) from %s%s: %s", word, address, who, sentence)
+        self._tell(word, sentence, address, key, "link refused ")
         await asyncio.sleep(random.uniform(0, REFUSAL_DELAY))
+
+    def _tell(self, word: str, sentence: str, address: str, key: bytes, what: str = "link ") -> None:
+        """To the journal and the audit log; the same of the same address once a minute, with how often it was."""
+        now, said = time.monotonic(), self._said.get((address, word))
+        if said and now - said[0] < SAME_REFUSAL:
+            said[1] += 1
+            return
+        if len(self._said) >= 1024:
+            self._said.clear()
+        self._said[address, word] = [now, 0]
+        fingerprint, more = keys.fingerprint(key) if key else "", said[1] if said else 0
+        who = f", key {fingerprint}" if key else ""
+        again = f" ({more} more times since it was last told)" if more else ""
+        log.warning("%s(%s) from %s%s: %s%s", what, word, address, who, sentence, again)
+        self._audit("link_refused" if "refused" in what else "link_" + word, reason=word, address=address,
+                    key=fingerprint, more=more)  # fmt: skip
 
 
 def _bind_fault(error: OSError) -> str:

@@ -37,7 +37,7 @@ async def echo(link, peer):
 
 @contextlib.asynccontextmanager
 async def central(on_session=echo, *, auth="password", allowed=None, require_knock=False, bind_key=yes, psks=(PSK,),
-                  role=types.ROLE_RECORDS):  # fmt: skip
+                  role=types.ROLE_RECORDS, **more):  # fmt: skip
     peers = []
 
     async def welcome(peer):
@@ -46,7 +46,7 @@ async def central(on_session=echo, *, auth="password", allowed=None, require_kno
 
     policy = server.Policy(auth, allowed or {}, require_knock, bind_key)
     listening = server.LinkServer(
-        (CENTRAL,), psks, policy=policy, welcome=welcome, on_session=on_session, roles=frozenset({role})
+        (CENTRAL,), psks, policy=policy, welcome=welcome, on_session=on_session, roles=frozenset({role}), **more
     )
     await listening.start("127.0.0.1", 0)
     listening.peers = peers
@@ -56,10 +56,11 @@ async def central(on_session=echo, *, auth="password", allowed=None, require_kno
         await listening.close()
 
 
-async def call(listening, tmp_path, *, who=SENSOR, psk=PSK, pins=(CENTRAL.public,), uuid=b"u" * 16, timeout=5):
+async def call(listening, tmp_path, *, who=SENSOR, psk=PSK, pins=(CENTRAL.public,), uuid=b"u" * 16, timeout=5,
+               life=bytes(16)):  # fmt: skip
     return await client.connect(
         "127.0.0.1", listening.port, identity=who, psk=psk, role=types.ROLE_RECORDS, pins=pins,
-        tofu_path=tmp_path / "known", hello=Hello(uuid, "branch1", b"e" * 16, 7), timeout=timeout,
+        tofu_path=tmp_path / "known", hello=Hello(uuid, "branch1", b"e" * 16, 7, life), timeout=timeout,
     )  # fmt: skip
 
 
@@ -177,16 +178,123 @@ async def test_a_caller_of_another_version_is_told(tmp_path, monkeypatch):
             await call(listening, tmp_path)
 
 
-async def test_too_many_that_prove_nothing(monkeypatch):
-    monkeypatch.setattr(server, "BEFORE_WELCOME", 3)
+async def test_a_flood_of_silent_connections_keeps_nobody_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(server, "PLACES", 3)
     async with central() as listening:
-        waiting = [await asyncio.open_connection("127.0.0.1", listening.port) for _ in range(3)]
-        reader, writer = await asyncio.open_connection("127.0.0.1", listening.port)
-        with contextlib.suppress(ConnectionError):
-            assert await asyncio.wait_for(reader.read(), 2) == b""
-        assert listening.counters["overload"] == 1
-        for _, each in [*waiting, (reader, writer)]:
+        waiting = [await asyncio.open_connection("127.0.0.1", listening.port) for _ in range(5)]
+        for reader, _ in waiting[:2]:
+            with contextlib.suppress(ConnectionError):
+                assert await asyncio.wait_for(reader.read(), 2) == b""
+        link, _ = await call(listening, tmp_path)
+        await link.close("done")
+        assert listening.counters["evicted"] >= 2
+        for _, each in waiting:
             each.close()
+
+
+async def test_callers_that_stop_after_the_first_message_do_not_keep_out_who_was_here_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(server, "PLACES", 2)
+    async with central() as listening:
+        link, _ = await call(listening, tmp_path)
+        await link.close("done")
+        held = []
+        for _ in range(2):
+            _, writer = await asyncio.open_connection("127.0.0.1", listening.port)
+            writer.write(handshake.Client(SENSOR, PSK, 1, (CENTRAL.public,)).first())
+            held.append(writer)
+        link, _ = await call(listening, tmp_path)
+        await link.close("done")
+        for writer in held:
+            writer.close()
+
+
+async def test_who_fails_often_is_served_slowly_and_others_at_the_same_address_still_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(server, "FAILURES", (2, 1.0))
+    monkeypatch.setattr(server, "GREY", 1)
+    monkeypatch.setattr(server, "REFUSAL_DELAY", 0.0)
+    async with central() as listening:
+        for _ in range(3):
+            with pytest.raises(LinkError):
+                await call(listening, tmp_path, psk=OTHER)
+        _, lane = await asyncio.open_connection("127.0.0.1", listening.port)
+        lane.write(handshake.Client(SENSOR, OTHER, 1, (CENTRAL.public,)).first())
+        await asyncio.sleep(0.1)
+        with pytest.raises(LinkError):
+            await call(listening, tmp_path)
+        assert listening.counters["refused_grey"] == 1
+        lane.close()
+        await asyncio.sleep(0.1)
+        link, _ = await call(listening, tmp_path)
+        await link.close("done")
+
+
+async def test_tries_without_the_key_are_so_many_a_minute(tmp_path, monkeypatch):
+    monkeypatch.setattr(server, "FIRSTS", (2, 1.0))
+    async with central() as listening:
+        for _ in range(2):
+            link, _ = await call(listening, tmp_path, pins=())
+            await link.close("done")
+            (tmp_path / "known").unlink()
+        with pytest.raises(LinkError):
+            await call(listening, tmp_path, pins=())
+        assert listening.counters["refused_rate"] == 1
+        link, _ = await call(listening, tmp_path)
+        await link.close("done")
+
+
+async def test_a_key_that_connects_all_the_time_is_slowed(tmp_path, monkeypatch):
+    monkeypatch.setattr(server, "ENTRIES", (2, 1.0))
+    async with central() as listening:
+        for _ in range(2):
+            link, _ = await call(listening, tmp_path)
+            await link.close("done")
+        with pytest.raises(LinkError):
+            await call(listening, tmp_path)
+        link, _ = await call(listening, tmp_path, uuid=b"v" * 16)
+        await link.close("done")
+
+
+async def test_two_copies_of_one_sensor_are_told(tmp_path, caplog):
+    told = []
+    async with central(audit=lambda event, **fields: told.append((event, fields.get("reason")))) as listening:
+        for life in (b"a", b"a", b"b", b"b", b"c"):  # restarts
+            link, _ = await call(listening, tmp_path, life=life * 16)
+            await link.close("done")
+        assert listening.counters["flapping"] == 0
+        for life in (b"a", b"c"):
+            link, _ = await call(listening, tmp_path, life=life * 16)
+            await link.close("done")
+        assert listening.counters["flapping"] == 2
+        assert "branch1: two processes connect by turns" in caplog.text
+        assert told.count(("link_open", None)) == 7 and told.count(("link_flapping", "flapping")) == 1
+
+
+@pytest.mark.parametrize(("client_speaks", "server_speaks", "spoken"), [
+    ((1, 2), (1, 1), 1), ((1, 1), (1, 2), 1), ((1, 2), (1, 2), 2), ((2, 3), (1, 2), 2), ((2, 2), (1, 1), 0),
+    ((1, 1), (2, 3), 0),
+])  # fmt: skip
+def test_releases_that_follow_each_other_speak_what_both_know(client_speaks, server_speaks, spoken):
+    one = handshake.Client(SENSOR, PSK, 1, (CENTRAL.public,), versions=client_speaks)
+    two = handshake.Server((CENTRAL,), versions=server_speaks)
+    if not spoken:
+        with pytest.raises(handshake.HandshakeError) as error:
+            two.first(one.first())
+        assert error.value.word == "version"
+        assert two.hint()[4:7] == bytes((1, *server_speaks))
+        return
+    two.first(one.first())
+    one.second(two.second(0))
+    assert (one.version, two.version) == (spoken, spoken)
+
+
+async def test_a_receiver_in_a_rotation_of_its_key_is_found_with_either(tmp_path):
+    """Pins of two keys, of which the receiver knows one: it ignores the knock with the other."""
+    async with central(require_knock=True) as listening:
+        for pins in ((SENSOR.public, CENTRAL.public), (CENTRAL.public, SENSOR.public)):
+            link, _ = await call(listening, tmp_path, pins=pins)
+            await link.close("done")
+        with pytest.raises(LinkError, match="answers only those that know its key"):
+            await call(listening, tmp_path, pins=(SENSOR.public, identity().public))
 
 
 async def test_the_same_refusal_is_logged_once(tmp_path, caplog):
