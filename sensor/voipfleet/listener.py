@@ -13,22 +13,25 @@ from voipfleet.records.messages import Welcome
 
 log = logging.getLogger("voipfleet.link")
 Serve = Callable[[object, server.Peer], Awaitable[None]]
+BindKey = Callable[[bytes, bytes, Callable[[bytes], bool]], Awaitable[bool]]
 
 
 class Listener:
-    """`roles`: for each role that the port serves, what makes the welcome and what serves a session. `bind_key` as in
-    server.Policy. `sensors` is filled with what a person wants to know of each connection."""
+    """`identities`, `psks`: this node's keys and the active passwords' ones. `roles`: for each role that the port
+    serves, what makes the welcome and what serves a session. `bind_key(sensor uuid, its key, may_replace)`: whether
+    it may come with this key; `may_replace(key)`: whether a key that it came with before may be forgotten. `sensors`
+    is filled with what a person wants to know of each connection."""
 
-    def __init__(self, config, identity: keys.Identity, psk: bytes, *, bind: str, port: int,
-                 roles: dict[int, tuple[Callable[[server.Peer], Awaitable[Welcome]], Serve]],
-                 bind_key: Callable[[bytes, bytes], Awaitable[bool]], sensors: dict[tuple, dict]):  # fmt: skip
+    def __init__(self, config, identities: tuple[keys.Identity, ...], psks: tuple[bytes, ...], *, bind: str, port: int,
+                 roles: dict[int, tuple[Callable[[server.Peer], Awaitable[Welcome]], Serve]], bind_key: BindKey,
+                 sensors: dict[tuple, dict], audit: Callable[..., None]):  # fmt: skip
         self._bind, self._port, self._roles, self._sensors = bind, port, roles, sensors
-        policy = server.Policy(
-            auth=config.auth, allowed=keys.parse_sensor_keys(config.sensor_keys or ()),
-            require_knock=config.require_knock, bind_key=bind_key,
-        )  # fmt: skip
-        self._server = server.LinkServer((identity,), (psk,), policy=policy, welcome=self._welcome,
-                                         on_session=self._on_session, roles=frozenset(roles))  # fmt: skip
+        self._allowed = keys.parse_sensor_keys(config.sensor_keys or ())
+        self._auth, self._bind_key, self._slots = config.auth, bind_key, len(psks)
+        policy = server.Policy(auth=config.auth, allowed=self._allowed, require_knock=config.require_knock,
+                               bind_key=self._may_come)  # fmt: skip
+        self._server = server.LinkServer(identities, psks, policy=policy, welcome=self._welcome,
+                                         on_session=self._on_session, roles=frozenset(roles), audit=audit)  # fmt: skip
 
     async def start(self) -> None:
         await self._server.start(self._bind, self._port)
@@ -36,13 +39,30 @@ class Listener:
     async def close(self) -> None:
         await self._server.close()
 
+    def report(self) -> dict:
+        """For `voipfleet status`: what came to this port; how many peers use which of the active passwords."""
+        slots = [0] * self._slots
+        for (_, _, port), entry in self._sensors.items():
+            if port == self._port:
+                slots[entry["password"]] += 1
+        return {"port": self._port, "slots": slots, **self._server.counters}
+
+    async def _may_come(self, sensor: bytes, key: bytes) -> bool:
+        """With an allow-list, it says who has which key: a listed sensor may come with a new one (a rotation), if its
+        old one is not that of another."""
+
+        def may_replace(old: bytes) -> bool:
+            return self._auth == "key" and self._allowed.get(old, self._allowed[key]) == self._allowed[key]
+
+        return await self._bind_key(sensor, key, may_replace)
+
     async def _welcome(self, peer: server.Peer) -> bytes:
         return msgspec.msgpack.encode(await self._roles[peer.role][0](peer))
 
     async def _on_session(self, session, peer: server.Peer) -> None:
         what = "packets" if peer.role == types.ROLE_PACKETS else "records"
         entry = {"name": peer.name, "address": peer.address, "key": keys.fingerprint(peer.key), "sends": what,
-                 "connected": time.time(), "clock": session.clock}  # fmt: skip
+                 "connected": time.time(), "clock": session.clock, "password": peer.slot}  # fmt: skip
         name = (peer.sensor_uuid, peer.role, self._port)
         self._sensors[name] = entry
         log.info("%s connected from %s to send %s, key %s", peer.name, peer.address, what, entry["key"])
@@ -65,10 +85,10 @@ class KeyBook:
         if path.exists():
             self._known = dict(line.split(" ", 1) for line in path.read_text("ascii").splitlines() if " " in line)
 
-    async def bind_key(self, source: bytes, public: bytes) -> bool:
+    async def bind_key(self, source: bytes, public: bytes, may_replace: Callable[[bytes], bool]) -> bool:
         known = self._known.get(source.hex())
-        if known is None:
-            with self._path.open("a", encoding="ascii") as file:
+        if known is None or (known != public.hex() and may_replace(bytes.fromhex(known))):
+            with self._path.open("a", encoding="ascii") as file:  # of several lines of one source the last one counts
                 file.write(f"{source.hex()} {public.hex()}\n")
                 file.flush()
                 os.fsync(file.fileno())

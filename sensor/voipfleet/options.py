@@ -99,9 +99,13 @@ OPTIONS: tuple[Option, ...] = (
     # secrets of the link
     Option("server_password", "secret", None, "The fleet's password; better in a file of its own."),
     Option("server_password_file", "path", None, "File that holds the fleet's password."),
-    Option("server_passwords", "secret", None, "Further passwords accepted during a rotation.", "server", built=False),
-    Option("server_psk", "secret", None, "The fleet's derived key instead of its password.", built=False),
-    Option("server_key", "list", None, "Pinned public keys of the receiver (one, or two in a rotation).", "client"),
+    Option("server_passwords", "secret", None, "Further passwords that a listener accepts during a rotation, one a"
+           " line, three at most; better in a file of its own.", "server"),
+    Option("server_passwords_file", "path", None, "File that holds them.", "server"),
+    Option("server_psk", "secret", None, "What `voipfleet keygen --psk` makes of the fleet's password, instead of it."),
+    Option("server_psk_file", "path", None, "File that holds it."),
+    Option("server_key", "list", None, "Pinned public keys of receivers (two of each in a rotation), each as base64 or"
+           " `host:base64`.", "client"),
     # packet mirroring
     Option("mirror_destination", "hosts", None, "Mirror raw packets to this receiver.", "source",
            aliases=("mirror_destination_ip",)),

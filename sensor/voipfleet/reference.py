@@ -59,6 +59,13 @@ def _row(option: Option) -> str:
     return f"| `{option.key}` | {kind} | {_code(option.default)} | {text} |"
 
 
+_SECRETS = {
+    "server_password": "The fleet's password; map it from a vault variable.",
+    "server_passwords": "List of further passwords that listeners accept during a rotation; from a vault.",
+    "server_psk": "What `voipfleet keygen --psk` makes of the password, for hosts that should not have it; from a vault.",
+}
+
+
 def _code(value: str | None) -> str:
     return f"`{value}`" if value is not None else ""
 
@@ -73,7 +80,8 @@ def argument_specs(role: str) -> str:
         if option.built and option.kind != "secret" and option.part in parts and option.key not in ROLLOUT_SETS:
             lines += _spec(f"voipfleet_{option.key}", option.help)
     if "all" in parts:
-        lines += _spec("voipfleet_server_password", "The fleet's password; map it from a vault variable.")
+        for key, text in _SECRETS.items():
+            lines += _spec(f"voipfleet_{key}", text)
         for variable in VARIABLES:
             lines += _spec(variable.name, variable.help)
     return "\n".join(lines) + "\n"

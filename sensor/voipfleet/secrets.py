@@ -1,5 +1,6 @@
 """Secrets come from files of their own: the one that the configuration names, or systemd's credential."""
 
+import base64
 import os
 import unicodedata
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 from voipfleet.errors import ConfigError, Fault
 
 MIN_PASSWORD = 16  # characters
+MAX_PASSWORDS = 4  # that a listener accepts at once
+PSK_BYTES = 32
 
 
 def read_secret(config, key: str) -> str | None:
@@ -25,6 +28,22 @@ def read_secret(config, key: str) -> str | None:
     return unicodedata.normalize("NFC", value) if value else None
 
 
+def fleet_secrets(config) -> tuple[str | bytes, ...]:
+    """What links of this instance prove and accept: first its own, then those that its listeners accept besides.
+
+    A password as text, a key that was derived from one as bytes. ConfigError for what is missing or unfit.
+    """
+    own = _derived(config) or fleet_password(config)
+    further = [line for line in (read_secret(config, "server_passwords") or "").splitlines() if line]
+    for password in further:
+        if len(password) < MIN_PASSWORD:
+            raise _fault(config, "server_passwords", f"one has fewer than {MIN_PASSWORD} characters; remove it")
+    if len(further) > MAX_PASSWORDS - 1:
+        raise _fault(config, "server_passwords", f"has {len(further)}; at most {MAX_PASSWORDS} passwords can be"
+                     " active at once, remove what no sensor uses any more")  # fmt: skip
+    return (own, *further)
+
+
 def fleet_password(config) -> str:
     """The fleet's password, which every link needs; ConfigError where it is missing or too short."""
     password = read_secret(config, "server_password")
@@ -34,7 +53,27 @@ def fleet_password(config) -> str:
         reason = f"has fewer than {MIN_PASSWORD} characters; take a longer one on all hosts of the fleet"
     else:
         return password
-    raise ConfigError([Fault(config.where, 0, "server_password", reason)])
+    raise _fault(config, "server_password", reason)
+
+
+def fit_psk(text: str) -> bytes:
+    """A derived key out of base64; b"" where it is none."""
+    try:
+        psk = base64.b64decode(text.strip(), validate=True)
+    except ValueError:
+        return b""
+    return psk if len(psk) == PSK_BYTES else b""
+
+
+def _derived(config) -> bytes:
+    text = read_secret(config, "server_psk")
+    if text and not fit_psk(text):
+        raise _fault(config, "server_psk", "is no derived key; take what `voipfleet keygen --psk` prints")
+    return fit_psk(text or "")
+
+
+def _fault(config, key: str, reason: str) -> ConfigError:
+    return ConfigError([Fault(config.where, 0, key, reason)])
 
 
 def _read(path: Path, config, key: str) -> str:

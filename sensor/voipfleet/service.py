@@ -8,6 +8,7 @@ Nothing here may make the engine wait: it runs in its own process and is only li
 """
 
 import asyncio
+import hashlib
 import logging
 import signal
 import socket
@@ -15,9 +16,11 @@ import time
 from pathlib import Path
 
 from voipfleet import __version__, memory, report, systemd
+from voipfleet.audit import Audit
 from voipfleet.duties import duties
 from voipfleet.errors import VoipfleetError
 from voipfleet.manager import Manager
+from voipfleet.options import BY_KEY
 from voipfleet.records.messages import CALL, Status
 from voipfleet.records.outbox import Outbox
 from voipfleet.records.spool import Spool
@@ -52,6 +55,8 @@ class Service:
         config = self.config
         outbox = Outbox(Path(config.spooldir) / "outbox.db", keep_acked_hours=config.keep_acked_hours)
         self.spool = Spool(outbox)
+        self.audit = Audit(Path(config.spooldir) / "audit.log")
+        self.audit.write("start", version=__version__, mode=self.mode(), config=self._digest())
         manager = Manager(Path(config.control_socket), report.commands(self))
         try:
             await manager.start()
@@ -88,6 +93,12 @@ class Service:
         parts += ["mirror source"] if config.mirror_destination else []
         parts += ["packet sender" if config.packetbuffer_sender else "client"] if config.server_destination else []
         return "+".join(parts)
+
+    def _digest(self) -> str:
+        """Names the configuration, secrets apart: the audit log shows when it was changed."""
+        config = self.config
+        shown = [(key, getattr(config, key)) for key in sorted(config.given) if BY_KEY[key].kind != "secret"]
+        return hashlib.blake2b(repr(shown).encode(), digest_size=8).hexdigest()
 
     @property
     def _stores(self) -> bool:
@@ -136,6 +147,8 @@ class Service:
         if self.stored:
             await self.stored.close()
         await manager.close()
+        self.audit.write("stop")
+        self.audit.close()
 
     def _background(self, work) -> None:
         self._tasks.append(asyncio.create_task(work))
@@ -162,11 +175,11 @@ class Service:
         from voipfleet.link import keys
         from voipfleet.packets import left_behind
         from voipfleet.records_uplink import records_uplink
-        from voipfleet.secrets import fleet_password
+        from voipfleet.secrets import fleet_secrets
 
-        identity = keys.load(Path(config.key_file))
-        password = fleet_password(config)
-        psk = await asyncio.to_thread(keys.psk_from_password, password, config.fleet_id)
+        identities = keys.load_all(Path(config.key_file))
+        psks = await asyncio.to_thread(keys.psks, fleet_secrets(config), config.fleet_id)
+        identity, psk = identities[0], psks[0]  # what this instance itself proves
         left = self.spool.state.queued  # records of the time before this instance became a packet sender
         if config.server_destination and (left or not config.packetbuffer_sender):
             self.uplink = records_uplink(config, identity, psk, spool=self.spool, name=self.name, status=self._status)
@@ -174,9 +187,9 @@ class Service:
             log.warning("%d records of an earlier role wait in %s/outbox.db; they leave once this host has a"
                         " server_destination again, or a store", left, config.spooldir)  # fmt: skip
         if todo.sends or todo.receives or left_behind(config):
-            await self._open_packets(identity, psk)
+            await self._open_packets(identities, psks)
 
-    async def _open_packets(self, identity, psk: bytes) -> None:
+    async def _open_packets(self, identities, psks: tuple[bytes, ...]) -> None:
         from voipfleet.link import types
         from voipfleet.listener import KeyBook, Listener
         from voipfleet.packets import Packets
@@ -184,18 +197,19 @@ class Service:
         config = self.config
         self.packets = packets = await Packets.open(
             config, self.name, self.spool, self.duties, analyse=self._hand, note=self._note, seen=self._seen,
-            status=self._status, identity=identity, psk=psk)  # fmt: skip
+            status=self._status, identity=identities[0], psk=psks[0])  # fmt: skip
         bind_key = self._bind_key if self.stored else KeyBook(Path(config.spooldir) / "known_sources").bind_key
         of_packets = {types.ROLE_PACKETS: (packets.welcome, packets.serve)}
         of_records = {types.ROLE_RECORDS: (self._welcome_records, self._serve_records)}
         for bind, port, roles in ((config.server_bind, config.server_bind_port, of_records | of_packets),
                                   (config.mirror_bind, config.mirror_bind_port, of_packets)):  # fmt: skip
             if bind:
-                self.listeners.append(Listener(config, identity, psk, bind=bind, port=port, roles=roles,
-                                               bind_key=bind_key, sensors=self.sensors))  # fmt: skip
+                self.listeners.append(Listener(config, identities, psks, bind=bind, port=port, roles=roles,
+                                               bind_key=bind_key, sensors=self.sensors,
+                                               audit=self.audit.write))  # fmt: skip
 
-    async def _bind_key(self, sensor_uuid: bytes, public: bytes) -> bool:
-        return await self.stored.call(self.stored.store.bind_key, sensor_uuid, public)
+    async def _bind_key(self, sensor_uuid: bytes, public: bytes, may_replace) -> bool:
+        return await self.stored.call(self.stored.store.bind_key, sensor_uuid, public, may_replace)
 
     async def _welcome_records(self, peer):
         return await self.stored.welcome(peer.sensor_uuid)

@@ -1,7 +1,9 @@
 """Keeps the connection to a receiver: connects, hands the session over, and when it breaks tries again for ever."""
 
 import asyncio
+import dataclasses
 import logging
+import os
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -17,12 +19,18 @@ from voipfleet.records.messages import Welcome
 log = logging.getLogger("voipfleet.uplink")
 CONNECT_SECONDS = 10.0
 FAIL_BACK = 30.0  # s between looks whether a host that is wanted more is back
+RENEW = 24 * 3600.0  # s after which a connection is made anew, with keys of its own, before the old one ends
+LIFE = os.urandom(16)  # names this process: two of them that come by turns are copies of one sensor
 
 _decode_welcome = msgspec.msgpack.Decoder(Welcome).decode
 
 
 class Malformed(VoipfleetError):
     """The receiver sent something that is no message."""
+
+
+class Renewed(VoipfleetError):
+    """A new connection takes the place of the one that was there."""
 
 
 class BetterHost(VoipfleetError):
@@ -51,6 +59,7 @@ class Uplink:
         self._hosts, self._port, self._hello, self._serve = hosts, port, hello, serve
         self._name, self._meanwhile = name, meanwhile
         self._session: Session | None = None
+        self._renewed: tuple[Session, bytes] | None = None
         self.state, self.peer, self.why, self.since = "connecting", "", "", time.time()
         self.connections = 0
         self.offset: float | None = None  # of the last session: the receiver's clock minus ours, s
@@ -62,17 +71,25 @@ class Uplink:
         while not self._closing:
             for place, host in enumerate(self._hosts):
                 self._connected = False
-                try:
-                    await self._connect_and_serve(host, self._hosts[:place])
-                except* (VoipfleetError, OSError, EOFError) as group:
-                    self._down(host, _first(group))
+                await self._stay(host, self._hosts[:place])
                 if self._connected or self._closing:
                     delays = client.backoff()
                     break
             await asyncio.sleep(next(delays))
 
+    async def _stay(self, host: str, better: tuple[str, ...]) -> None:
+        """With one host, over one connection or several that take each other's place."""
+        while True:
+            try:
+                await self._connect_and_serve(host, better)
+            except* (VoipfleetError, OSError, EOFError) as group:
+                if not self._renewed:
+                    self._down(host, _first(group))
+            if not self._renewed:
+                return
+
     async def _connect_and_serve(self, host: str, better: tuple[str, ...]) -> None:
-        session, body = await self._connect(host)
+        (session, body), self._renewed = self._renewed or await self._connect(host), None
         self._session = session
         try:
             welcome = decoded(_decode_welcome, body, "welcome")
@@ -83,6 +100,7 @@ class Uplink:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(clock.watch(session.clock, welcome.central_name))
                 tasks.create_task(self._back(better))
+                tasks.create_task(self._renew(host))
                 await self._serve(session, welcome)
         finally:
             self.offset = session.clock.seconds
@@ -93,9 +111,20 @@ class Uplink:
         config = self._config
         return await client.connect(
             host, self._port, identity=self._identity, psk=self._psk, role=self._role,
-            pins=keys.parse_pins(config.server_key), tofu_path=Path(config.spooldir) / "known_server",
-            hello=self._hello(), timeout=CONNECT_SECONDS,
+            pins=keys.parse_pins(config.server_key, host), tofu_path=Path(config.spooldir) / "known_server",
+            hello=dataclasses.replace(self._hello(), boot_id=LIFE), timeout=CONNECT_SECONDS,
         )  # fmt: skip
+
+    async def _renew(self, host: str) -> None:
+        """New keys for the connection; the receiver takes the newest one of a sensor for the one that counts."""
+        while True:
+            await asyncio.sleep(RENEW * random.uniform(0.9, 1.0))
+            try:
+                self._renewed = await self._connect(host)
+            except (VoipfleetError, OSError, EOFError) as error:
+                log.warning("%s: the connection could not be renewed (%s); it stays", self._name, error)
+                continue
+            raise Renewed(f"{host}: a new connection")
 
     async def _back(self, better: tuple[str, ...]) -> None:
         """Ends the connection once a host that stands before this one in the list answers again."""

@@ -106,6 +106,13 @@ BROKEN = {
              " the whole numbers; send records, or remove it"]),
     "T27": ({"hq": v(interface="eth0")},
             ["T27 hq: voipfleet_interface is set but the host is not in group sensors; add it there or remove this"]),
+    "T30": ({"hq": v(server_passwords=["short"]), "branch1": v(server_password=None, server_psk="AAAA"),
+             "branch2": v(server_passwords=[OTHER] * 4)},
+            ["T30 branch1: voipfleet_server_psk is no derived key; take what `voipfleet keygen --psk` prints",
+             "T30 branch2: voipfleet_server_passwords has 4 passwords; at most 3 besides the present one, remove"
+             " what no sensor uses any more",
+             "T30 hq: voipfleet_server_passwords has one that is too short or that anybody would try; remove it, its"
+             " sensors must get the present one first"]),
     "T29": ({"groups": {"mirrors": [f"m{n}" for n in range(8)]},
              **{f"m{n}": v(mirror_destination=f"m{n + 1}") for n in range(7)}, "m7": v(server_destination="hq"),
              "branch2": v(server_destination=None, mirror_destination="m0")},

@@ -190,5 +190,5 @@ def test_a_key_lies_beside_the_inventory_that_names_its_host(site, tmp_path):
         "-i", str(other), "-e", f"voipfleet_render_to={tmp_path}/out", playbook="playbooks/render.yml"
     )
     assert returned == 0, said
-    assert f"server_key = {'hq':A<42}E=" in (tmp_path / "out" / "branch1" / "voipfleet.conf").read_text()
+    assert f"server_key = 10.0.0.1:{'hq':A<42}E=" in (tmp_path / "out" / "branch1" / "voipfleet.conf").read_text()
     assert f"sensor_keys = branch1:{'branch1':A<42}E=" in (tmp_path / "out" / "hq" / "voipfleet.conf").read_text()

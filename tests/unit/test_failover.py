@@ -70,6 +70,41 @@ async def receiver(host: str, port: int, receiving: Receiver):
         await listening.close()
 
 
+def test_a_connection_is_made_anew_before_the_old_one_ends(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(uplink, "RENEW", 0.2)
+    taken: list[int] = []
+    receiving = Receiver(b"r" * 16, Sink(taken))
+
+    async def main():
+        buffer = await PacketBuffer.open(tmp_path / "buffer", memory=1 << 20, disk=1 << 20)
+        config = SimpleNamespace(server_key=(keys.encode(RECEIVERS.public),), spooldir=str(tmp_path))
+
+        async def serve(session, welcome):
+            await send_blocks(session, welcome, buffer, status=lambda: Status("s1", 0, "", "", "", 0, {}),
+                              heard=lambda number: [], totals=Totals())  # fmt: skip
+
+        async with receiver("127.0.0.1", 0, receiving) as port:
+            link = uplink.Uplink(
+                config, SENSOR, PSK, role=types.ROLE_PACKETS, hosts=("127.0.0.1",), port=port, serve=serve,
+                hello=lambda: client.Hello(SOURCE, "s1", buffer.epoch, buffer.through + 1),
+            )  # fmt: skip
+            running, count, states = asyncio.create_task(link.run()), 0, set()
+            async with asyncio.timeout(20):
+                while link.connections < 4 or buffer.through < count:
+                    count += 1
+                    buffer.put(Origin("s1", [SOURCE], b"e" * 16, count), 1, dropped(1))
+                    states.add(link.state)
+                    await asyncio.sleep(0.01)
+            await link.close()
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await buffer.close()
+        assert sorted(taken) == list(range(1, count + 1))
+        assert states == {"connecting", "connected"} and not caplog.text
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("first_is_up_at_the_start", [True, False])
 def test_blocks_go_to_the_next_host_and_back_each_once(tmp_path, monkeypatch, first_is_up_at_the_start):
     """B14."""

@@ -86,9 +86,10 @@ def _keys(hostvars, names):
         beside = hostvars[name].get("inventory_dir")
         path = Path(str(beside)) / "keys" / f"{name}.pub"
         if beside and path.is_file():
-            words = path.read_text("ascii", "replace").split()
-            if words[:2] == ["#", "voipfleet-key"] and len(words) > 2:
-                keys[name] = words[2]
+            lines = [line.split() for line in path.read_text("ascii", "replace").splitlines()]
+            found = [words[2] for words in lines if words[:2] == ["#", "voipfleet-key"] and len(words) > 2]
+            if found:
+                keys[name] = " ".join(found)  # two while a rotation lasts, the new one first
     return keys
 
 

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import random
 import time
+from collections.abc import Callable
 
 import msgspec
 import sqlalchemy as sa
@@ -86,16 +87,17 @@ class Store:
                     time.sleep(random.uniform(0, 0.1 * 2**attempt))
         raise AssertionError("unreachable")
 
-    def bind_key(self, sensor_uuid: bytes, public: bytes) -> bool:
-        """Bind a sensor's uuid to its static key at first use; False where it is bound to another."""
+    def bind_key(self, sensor_uuid: bytes, public: bytes, may_replace: Callable[[bytes], bool]) -> bool:
+        """Bind a sensor's uuid to its static key at first use; False where it is bound to another that must stay."""
         table, key = schema.sensors, public.hex()
         with self._guard(), self._engine.begin() as connection:
             self._register(connection, sensor_uuid)
             query = sa.select(table.c.key).where(table.c.uuid == sensor_uuid)
             bound = connection.execute(query).scalar_one()
-            if not bound:
+            if bound != key and (not bound or may_replace(bytes.fromhex(bound))):
                 connection.execute(table.update().where(table.c.uuid == sensor_uuid).values(key=key))
-            return bound in ("", key)
+                bound = key
+            return bound == key
 
     def seen(self, peer: Peer, status: Status | None) -> None:
         """Keep what a sensor says of itself."""

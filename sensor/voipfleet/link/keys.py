@@ -13,8 +13,9 @@ from nacl.pwhash import argon2id
 
 from voipfleet.errors import ConfigError, Fault, VoipfleetError
 from voipfleet.link.noise import public_key
+from voipfleet.secrets import PSK_BYTES
 
-PSK_OPS, PSK_MEMORY, PSK_BYTES = 3, 64 << 20, 32  # Argon2id: passes, memory, result; 0.25 s, spent once at start
+PSK_OPS, PSK_MEMORY = 3, 64 << 20  # Argon2id: passes, bytes; about 0.25 s, spent once at start
 
 
 @dataclass(frozen=True, repr=False)
@@ -93,13 +94,9 @@ def psk_from_password(password: str, fleet_id: str) -> bytes:
     return argon2id.kdf(PSK_BYTES, secret, salt, opslimit=PSK_OPS, memlimit=PSK_MEMORY)
 
 
-def parse_psk(text: str) -> bytes:
-    """A derived key as `voipfleet keygen --psk` prints it; b"" for what is none."""
-    try:
-        psk = base64.b64decode(text.strip(), validate=True)
-    except (binascii.Error, ValueError):
-        return b""
-    return psk if len(psk) == PSK_BYTES else b""
+def psks(secrets: tuple[str | bytes, ...], fleet_id: str) -> tuple[bytes, ...]:
+    """The pre-shared keys of passwords (text) and of what was derived from one already (bytes)."""
+    return tuple(each if isinstance(each, bytes) else psk_from_password(each, fleet_id) for each in secrets)
 
 
 def fingerprint(public: bytes) -> str:

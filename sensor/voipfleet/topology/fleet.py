@@ -38,6 +38,8 @@ class Host:
     values: dict
     given: dict = field(default_factory=dict)
     password: str | None = None
+    psk: str | None = None  # what the password becomes, instead of it
+    accepted: tuple[str, ...] = ()  # further passwords that its listeners take during a rotation
 
     @property
     def captures(self) -> bool:
@@ -108,6 +110,11 @@ def _take(host: Host, variable: str, value, findings: list[Finding]) -> None:
     elif key == "server_password":
         # As the daemon reads it (secrets.py): what is compared and measured here is what it will use.
         host.password = unicodedata.normalize("NFC", str(value).removesuffix("\n"))
+    elif key == "server_psk":
+        host.psk = str(value).strip()
+    elif key == "server_passwords":
+        words = value if isinstance(value, (list, tuple)) else str(value).splitlines()
+        host.accepted = tuple(unicodedata.normalize("NFC", str(word)) for word in words if str(word))
     elif key in ROLLOUT_SETS:
         findings.append(Finding("T03", host.name, f"{variable} is what the rollout sets itself; remove it"))
     elif not option.built:

@@ -3,8 +3,9 @@
 import hmac
 import unicodedata
 
-from voipfleet.secrets import MIN_PASSWORD
-from voipfleet.topology.fleet import Fleet
+from voipfleet.secrets import MAX_PASSWORDS, MIN_PASSWORD, fit_psk
+from voipfleet.topology.fleet import Fleet, Host
+from voipfleet.topology.links import onward
 from voipfleet.topology.rules import Found, rule
 
 _WHERE = "set vault_voipfleet_server_password once, for group all"
@@ -16,7 +17,7 @@ _RUNS = ("1234567890", "0123456789", "abcdefghijklmnopqrstuvwxyz", "qwertyuiopas
 
 @rule("T13")
 def missing(fleet: Fleet) -> Found:
-    yield from _told([host.name for host in _linked(fleet) if not host.password], "is missing", _WHERE)
+    yield from _told([host.name for host in _linked(fleet) if not (host.password or host.psk)], "is missing", _WHERE)
 
 
 @rule("T14")
@@ -44,9 +45,33 @@ def different(fleet: Fleet) -> Found:
                     break
             else:
                 alike.append((value, [host.name]))
-    if len(alike) > 1:
+    if len(alike) > 1 and any(_strange(fleet, host) for host in _linked(fleet)):
         kinds = " | ".join(_shortened(names) for _, names in alike)
         yield "fleet", f"voipfleet_server_password is not the same on all hosts ({kinds}); {_WHERE}"
+
+
+@rule("T30")
+def rotation(fleet: Fleet) -> Found:
+    for host in _linked(fleet):
+        if len(host.accepted) > MAX_PASSWORDS - 1:
+            yield host.name, (f"voipfleet_server_passwords has {len(host.accepted)} passwords; at most"
+                              f" {MAX_PASSWORDS - 1} besides the present one, remove what no sensor uses any"
+                              " more")  # fmt: skip
+        if any(len(password) < MIN_PASSWORD or is_default_like(password) for password in host.accepted):
+            yield host.name, ("voipfleet_server_passwords has one that is too short or that anybody would try; remove"
+                              " it, its sensors must get the present one first")  # fmt: skip
+        if host.psk and not fit_psk(host.psk):
+            yield host.name, "voipfleet_server_psk is no derived key; take what `voipfleet keygen --psk` prints"
+
+
+def _strange(fleet: Fleet, host: Host) -> bool:
+    """Whether a receiver of this host does not take its password, or there is none that could be asked. What a derived
+    key is made of is not seen here."""
+    names = onward(fleet, host)
+    peers = [fleet.hosts[name] for name in names if name in fleet.hosts]
+    taken = [(peer.password, *peer.accepted) for peer in peers if peer.password]
+    unknown = bool(names) and not peers
+    return bool(host.password) and (unknown or any(host.password not in passwords for passwords in taken))
 
 
 @rule("T17")

@@ -17,7 +17,8 @@ _KIND = {"T": "errors", "W": "warnings", "N": "notes"}
 def gate(groups: Mapping, hostvars: Mapping, keys: Mapping[str, str] | None = None, own: Mapping | None = None) -> dict:
     """Check the whole topology and plan every host.
 
-    `groups`: group -> host names; `hostvars`: host -> its variables, resolved; `keys`: host -> public key in base64;
+    `groups`: group -> host names; `hostvars`: host -> its variables, resolved; `keys`: host -> public key in base64,
+    in a rotation the new and the old one;
     `own`: what groups and hosts set themselves (see conflicts.check). Returns `errors`, `warnings`, `notes` (sentences
     in a stable order) and `hosts`: name -> see `_plan`; empty where there are errors; `index`: what a
     rendered tree needs to be read again.
@@ -64,7 +65,8 @@ def _plan(fleet: Fleet, host: Host, keys: Mapping[str, str]) -> dict:
         "store": store,
         "local_database": store == "mariadb" and rules.local_database(host),
         "database": {"name": values["mysqldb"], "user": values["mysqluser"]},
-        "secrets": (["server_password"] if peers or listens else [])
+        "secrets": (["server_psk" if host.psk else "server_password"] if peers or listens else [])
+        + (["server_passwords"] if host.accepted and listens else [])
         + (["mysqlpassword"] if host.given.get("mysqlpassword") else []),
         "wants_keys": sorted(peer for peer in peers if peer not in keys),
         "unlisted": sorted({source for source in sources if source not in keys}),
@@ -84,9 +86,10 @@ def _settings(fleet: Fleet, host: Host, peers: list[str], sources: list[str], ke
         if values[key]:
             settings[key] = [fleet.hosts[name].address for name in values[key]]
     if peers:
-        settings["server_key"] = [keys[name] for name in peers if name in keys]
+        settings["server_key"] = [f"{fleet.hosts[name].address}:{key}" for name in peers
+                                  for key in keys.get(name, "").split()]  # fmt: skip
     if values["server_bind"] or values["mirror_bind"]:
-        settings["sensor_keys"] = [f"{name}:{keys[name]}" for name in sources if name in keys]
+        settings["sensor_keys"] = [f"{name}:{key}" for name in sources for key in keys.get(name, "").split()]
         settings.setdefault("auth", "key")
         settings.setdefault("require_knock", True)
     return {key: value for key, value in settings.items() if value != []}

@@ -24,6 +24,9 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("voipfleet_health_timeout", "int", "60", "Seconds that a host has to become healthy."),
     Variable("voipfleet_strict", "bool", "no", "Warnings and notes of the gate are errors.", "run"),
     Variable("voipfleet_accept_new_key", "text", None, "A host whose key may have changed.", "run"),
+    Variable("voipfleet_rotate_key", "text", None, "A host that gets a new key, or `all`; the old one still works.",
+             "run"),
+    Variable("voipfleet_end_rotation", "text", None, "A host whose old key is forgotten, or `all`.", "run"),
     Variable("voipfleet_purge", "text", None, "A host whose data remove.yml deletes too.", "run"),
     Variable("voipfleet_render_to", "path", None, "Folder on the controller that render.yml writes to.", "run"),
 )  # fmt: skip
@@ -31,4 +34,5 @@ VARIABLES: tuple[Variable, ...] = (
 NAMES = frozenset(variable.name for variable in VARIABLES)
 # Keys that the rollout writes itself, from what it knows: an inventory that sets them would be overruled, or overrule
 # what the gate has compared.
-ROLLOUT_SETS = frozenset(("key_file", "sensor_keys", "server_key", "server_password_file"))
+ROLLOUT_SETS = frozenset(("key_file", "sensor_keys", "server_key", "server_password_file", "server_passwords_file",
+                          "server_psk_file"))  # fmt: skip

@@ -81,9 +81,14 @@ def test_probe_and_gap_are_not_calls(store):
 
 
 def test_a_key_is_bound_at_first_use(store):
-    assert store.bind_key(b"n" * 16, b"k" * 32)
-    assert store.bind_key(b"n" * 16, b"k" * 32)
-    assert not store.bind_key(b"n" * 16, b"o" * 32)
+    def never(old):
+        return False
+
+    assert store.bind_key(b"n" * 16, b"k" * 32, never)
+    assert store.bind_key(b"n" * 16, b"k" * 32, never)
+    assert not store.bind_key(b"n" * 16, b"o" * 32, never)
+    assert store.bind_key(b"n" * 16, b"o" * 32, lambda old: old == b"k" * 32)
+    assert not store.bind_key(b"n" * 16, b"k" * 32, never)
 
 
 def test_a_sensor_is_registered_by_what_it_says(store):

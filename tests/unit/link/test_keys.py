@@ -1,8 +1,11 @@
 """Keys: made once, never overwritten, refused where others may read them."""
 
+import io
 import unicodedata
+from types import SimpleNamespace
 
 import pytest
+from voipfleet import secrets
 from voipfleet.cli import main
 from voipfleet.errors import ConfigError, VoipfleetError
 from voipfleet.link import keys
@@ -63,3 +66,54 @@ def test_pins_and_allow_lists():
 def test_a_host_named_by_an_ipv6_address_is_listed():
     public = b"k" * 32
     assert keys.parse_sensor_keys([f"2001:db8::1:{keys.encode(public)}"]) == {public: "2001:db8::1"}
+
+
+def test_a_pin_may_be_for_one_host(tmp_path):
+    hq1, hq2, any_host = (letter * 32 for letter in (b"1", b"2", b"a"))
+    words = [f"192.0.2.1:{keys.encode(hq1)}", f"2001:db8::2:{keys.encode(hq2)}", keys.encode(any_host)]
+    assert keys.parse_pins(words, "192.0.2.1") == (hq1, any_host)
+    assert keys.parse_pins(words, "2001:db8::2") == (hq2, any_host)
+    assert keys.parse_pins(words) == (hq1, hq2, any_host)
+
+
+def test_a_rotation_of_a_key(tmp_path, capsys):
+    path = tmp_path / "node.key"
+    words = ["keygen", "--file", str(path)]
+    assert main([*words, "--rotate"]) == 1  # there is none yet
+    assert main(words) == 0
+    first = keys.load(path)
+    assert main([*words, "--rotate"]) == 0 and main([*words, "--rotate"]) == 0
+    new, old = keys.load_all(path)
+    assert old == first and new != first
+    assert "a rotation is on" in capsys.readouterr().out
+    assert main([*words, "--public"]) == 0
+    assert capsys.readouterr().out.split() == [keys.encode(new.public), keys.encode(old.public)]
+    assert main([*words, "--forget-old"]) == 0 and main([*words, "--forget-old"]) == 0
+    assert keys.load_all(path) == (new,)
+    assert "there is no old key" in capsys.readouterr().out
+
+
+def test_what_a_password_becomes_is_as_good_as_the_password(tmp_path, capsys, monkeypatch):
+    password = "a password of more than sixteen"
+    monkeypatch.setattr("sys.stdin", io.StringIO(password + "\n"))
+    assert main(["keygen", "--psk", "--fleet-id", "north"]) == 0
+    text = capsys.readouterr().out
+    config = SimpleNamespace(where="f.conf", server_password=None, server_passwords="old password of 16+\n",
+                             server_psk=text)  # fmt: skip
+    found = keys.psks(secrets.fleet_secrets(config), "north")
+    assert found == (keys.psk_from_password(password, "north"), keys.psk_from_password("old password of 16+", "north"))
+    monkeypatch.setattr("sys.stdin", io.StringIO("short"))
+    assert main(["keygen", "--psk"]) == 2
+
+
+@pytest.mark.parametrize(("given", "sentence"), [
+    ({"server_psk": "AAAA"}, "server_psk: is no derived key; take what `voipfleet keygen --psk` prints"),
+    ({"server_passwords": "short"}, "server_passwords: one has fewer than 16 characters; remove it"),
+    ({"server_passwords": "\n".join(str(n) * 16 for n in range(4))}, "at most 4 passwords can be active at once"),
+    ({"server_password": None}, "server_password: is missing"),
+])  # fmt: skip
+def test_secrets_that_are_refused_and_not_shown(given, sentence):
+    values = {"server_password": "p" * 20, "server_passwords": None, "server_psk": None} | given
+    with pytest.raises(ConfigError, match=sentence) as error:
+        secrets.fleet_secrets(SimpleNamespace(where="f.conf", **values))
+    assert all(value not in str(error.value) for value in given.values() if value)
