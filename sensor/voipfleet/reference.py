@@ -61,8 +61,8 @@ def _row(option: Option) -> str:
 
 _SECRETS = {
     "server_password": "The fleet's password; map it from a vault variable.",
-    "server_passwords": "List of further passwords that listeners accept during a rotation; from a vault.",
-    "server_psk": "What `voipfleet keygen --psk` makes of the password, for hosts that should not have it; from a vault.",
+    "server_passwords": "List of further passwords that listeners accept during a rotation; vault.",
+    "server_psk": "What `voipfleet keygen --psk` makes of the password, for hosts that should not have it; vault.",
 }
 
 

@@ -33,6 +33,7 @@ async def status(service, request: dict) -> dict:
     if service.stored:
         report["store"] = {"ok": not service.stored.failing, "error": service.stored.failing}
     if service.listeners:
+        report["listeners"] = [listener.report() for listener in service.listeners]
         report["sensors"] = [_shown(entry) for entry in service.sensors.values()]
     return report
 
