@@ -1,6 +1,7 @@
 """Network namespaces of a test's own."""
 
 import contextlib
+import ctypes
 import secrets
 import subprocess
 from collections.abc import Iterator
@@ -42,3 +43,10 @@ def linked_namespaces() -> Iterator[tuple[str, str]]:
         for name, address in ((near, "10.0.0.1/24"), (far, "10.0.0.2/24")):
             _ip(name, f"addr add {address} dev v0", "link set v0 up")
         yield near, far
+
+
+def enter(name: str) -> None:
+    """Puts the calling thread, and no other one, into the namespace `name`: sockets that it makes are of there."""
+    with open(f"/run/netns/{name}") as namespace:
+        if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), 0):
+            raise OSError(ctypes.get_errno(), f"network namespace {name}: cannot be entered")
