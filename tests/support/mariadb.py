@@ -44,6 +44,10 @@ class MariaDB:
             assert time.monotonic() < end, (self.folder / "log").read_text()[-2000:]
             time.sleep(0.05)
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def kill(self) -> None:
         """As if its machine had lost power."""
         if self._process:
