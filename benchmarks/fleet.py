@@ -7,9 +7,10 @@ sizes but for a buffer pool of 256 MiB). The sensors are simulated in one other 
 connection over the real link (voipfleet.uplink), batches as an outbox sends them, a window of 8, and what it has
 not had acknowledged sent again after a break. All of it, database too, shares this machine's cores.
 
-1. *Rate*: 8 sensors send complete records (two streams each, about 1.1 kB) as fast as they are acknowledged.
-2. *Many*: all sensors connected from one address, each with a status every five seconds and a record every other
+1. *Many*: all sensors connected from one address, each with a status every five seconds and a record every other
    second.
+2. *Rate*: beside that, 8 of them send complete records (two streams each, about 1.1 kB) as fast as they are
+   acknowledged.
 3. *Restart*: the central is killed (kill -9) and started; until when all are back, and whether all records are there.
 """
 
@@ -254,13 +255,6 @@ def measure(args, folder: Path, server) -> None:
                   sensors=args.sensors)  # fmt: skip
     try:
         fleet.do(do="connect", sensors=8)
-        before = seconds_of(central.process.pid), seconds_of(server.pid)
-        rate = fleet.do(do="rate", sensors=8, records=args.records)
-        took = rate["seconds"]
-        now = seconds_of(central.process.pid), seconds_of(server.pid)
-        shares = [f"{100 * (end - was) / took:.0f} %" for end, was in zip(now, before, strict=True)]
-        print(f"rate: {args.records / took:,.0f} durable records/s from 8 sensors over the link; of a core: central"
-              f" {shares[0]}, MariaDB {shares[1]}, simulated sensors {100 * rate['cpu'] / took:.0f} %")  # fmt: skip
         idle = resident(central.process.pid)
         found = fleet.do(do="connect", sensors=args.sensors)
         print(f"many: {args.sensors} sensors from one address connected within {found['seconds']:.1f} s")
@@ -271,6 +265,13 @@ def measure(args, folder: Path, server) -> None:
         now = resident(central.process.pid)
         print(f"  {args.sensors / EVERY:.0f} records/s: {busy:.0f} % of a core; memory {now:.0f} MiB in all,"
               f" {1024 * (now - idle) / (args.sensors - 8):.0f} KiB a sensor more than with 8")  # fmt: skip
+        before = seconds_of(central.process.pid), seconds_of(server.pid)
+        rate = fleet.do(do="rate", sensors=8, records=args.records)
+        took = rate["seconds"]
+        now = seconds_of(central.process.pid), seconds_of(server.pid)
+        shares = [f"{100 * (end - was) / took:.0f} %" for end, was in zip(now, before, strict=True)]
+        print(f"rate: {args.records / took:,.0f} durable records/s from 8 sensors over the link; of a core: central"
+              f" {shares[0]}, MariaDB {shares[1]}, simulated sensors {100 * rate['cpu'] / took:.0f} %")  # fmt: skip
         fleet.do(do="back")
         central.kill()
         central.start(wait=None)

@@ -225,7 +225,7 @@ class Service:
         if peer and self.stored:
             from voipfleet.central.store import Peer
 
-            await self.stored.seen(Peer(source, peer["name"], peer["key"], peer["address"]), status)
+            self.stored.seen(Peer(source, peer["name"], peer["key"], peer["address"]), status)
 
     async def _start_engine(self) -> None:
         from voipfleet.engine_process import EngineProcess

@@ -163,7 +163,7 @@ def test_calls_come_back_whole_and_filtered(store, peer):
 
 def test_a_status_beyond_all_measure_does_not_look_like_a_fault_of_the_database(store, peer):
     many = {f"{number:04d}" + "\1" * 90: 2**63 for number in range(999)}
-    store.seen(peer, Status("n" * 999, 2**64 - 1, "v" * 999, "m" * 999, "s" * 999, 2**64 - 1, many))
+    store.seen([(peer, Status("n" * 999, 2**64 - 1, "v" * 999, "m" * 999, "s" * 999, 2**64 - 1, many))])
     assert count(store, schema.sensors) == 1
 
 

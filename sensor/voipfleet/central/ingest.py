@@ -31,7 +31,7 @@ async def serve_records(session, peer: Peer, stored: StoreThread) -> None:
             if kind == types.BATCH:
                 await batches.put(_decode_batch(body))
             elif kind == types.STATUS:
-                await stored.seen(peer, _decode_status(body))
+                stored.seen(peer, _decode_status(body))
             else:
                 log.warning("%s sent a frame of type %d, which is not for a central; ignored", peer.name, kind)
 

@@ -99,15 +99,15 @@ class Store:
                 bound = key
             return bound == key
 
-    def seen(self, peer: Peer, status: Status | None) -> None:
-        """Keep what a sensor says of itself."""
-        values = {"name": rows.clean(peer.name), "address": peer.address, "last_seen": time.time_ns()}
-        if status:
-            values |= rows.status_row(status)
+    def seen(self, told: list[tuple[Peer, Status]]) -> None:
+        """Keep what sensors say of themselves."""
+        now, table = time.time_ns(), schema.sensors
+        found = [{"of": peer.sensor_uuid, "name": rows.clean(peer.name), "address": peer.address, "last_seen": now}
+                 | rows.status_row(status) for peer, status in told]  # fmt: skip
         with self._guard(), self._engine.begin() as connection:
-            self._register(connection, peer.sensor_uuid)
-            table = schema.sensors
-            connection.execute(table.update().where(table.c.uuid == peer.sensor_uuid).values(values))
+            for values in found:
+                self._register(connection, values["of"])
+            connection.execute(table.update().where(table.c.uuid == sa.bindparam("of")), found)
 
     def calls(
         self, *, since: int = 0, limit: int = 0, number: str = "", site: str = "", call_id: str = "",

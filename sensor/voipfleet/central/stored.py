@@ -10,6 +10,7 @@ from voipfleet.central.store import Peer, Store, StoreUnavailable
 from voipfleet.records.messages import Ack, Batch, Status, Welcome
 
 log = logging.getLogger("voipfleet.central")
+TOGETHER = 1.0  # seconds for which what sensors say of themselves is collected: one transaction for all of them
 RETRY = 2.0  # seconds between tries while the database does not answer
 
 
@@ -20,6 +21,8 @@ class StoreThread:
         self.store, self.name = store, name
         self.failing = ""
         self.store_uuid = b""
+        self._seen: dict[bytes, tuple[Peer, Status]] = {}
+        self._telling: asyncio.Task | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
 
     async def call(self, function, *args):
@@ -54,12 +57,22 @@ class StoreThread:
             except StoreUnavailable:
                 await asyncio.sleep(RETRY)
 
-    async def seen(self, peer: Peer, status: Status | None) -> None:
-        """Best effort: the next status comes in a few seconds."""
+    def seen(self, peer: Peer, status: Status) -> None:
+        """Best effort, of all sensors together: each says more in a few seconds."""
+        self._seen[peer.sensor_uuid] = peer, status
+        if self._telling is None or self._telling.done():
+            self._telling = asyncio.create_task(self._tell())
+
+    async def _tell(self) -> None:
+        await asyncio.sleep(TOGETHER)
+        seen, self._seen = list(self._seen.values()), {}
         with contextlib.suppress(StoreUnavailable):
-            await self.call(self.store.seen, peer, status)
+            await self.call(self.store.seen, seen)
 
     async def close(self) -> None:
+        if self._telling:
+            self._telling.cancel()
+            await asyncio.gather(self._telling, return_exceptions=True)
         await asyncio.get_running_loop().run_in_executor(self._thread, self.store.close)
         self._thread.shutdown()
 
@@ -76,7 +89,7 @@ class LocalTarget:
         await self._batches.put(batch)
 
     async def send_status(self, status: Status) -> None:
-        await self._stored.seen(self._peer, status)
+        self._stored.seen(self._peer, status)
 
     async def recv_ack(self) -> Ack:
         return await self._stored.ingest(self._peer, await self._batches.get())

@@ -102,7 +102,7 @@ def test_a_call_keeps_the_day_that_it_was_first_stored_under(store, revisions, t
     ],
 )  # fmt: skip
 def test_a_status_beyond_all_measure_is_cut(store, status):
-    store.seen(PEER, status)
+    store.seen([(PEER, status)])
     with store._engine.connect() as connection:
         found = connection.execute(sa.select(schema.sensors)).one()
     assert found.last_seen > 0

@@ -92,10 +92,12 @@ def test_a_key_is_bound_at_first_use(store):
 
 
 def test_a_sensor_is_registered_by_what_it_says(store):
-    store.seen(PEER, Status("branch1", 7, "0.1.0", "capture", "north", 1, {"calls_active": 2}))
-    store.seen(PEER, None)
+    other = Peer(b"o" * 16, "branch2", "", "10.0.0.2")
+    status = Status("branch1", 7, "0.1.0", "capture", "north", 1, {"calls_active": 2})
+    store.seen([(PEER, status), (other, Status("branch2", 8, "0.1.0", "", "", 1, {}))])
     with store._engine.connect() as connection:
-        found = connection.execute(sa.select(schema.sensors)).one()
+        found, second = connection.execute(sa.select(schema.sensors).order_by(schema.sensors.c.name))
+    assert (second.name, second.address, second.sensor_id) == ("branch2", "10.0.0.2", 8)
     assert (found.name, found.sensor_id, found.site, found.counters) == ("branch1", 7, "north", '{"calls_active": 2}')
 
 
