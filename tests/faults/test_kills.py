@@ -28,8 +28,10 @@ def test_row02_the_central_is_killed_under_load(fleet, saw, times):
             longest = max(longest, sensor.until(lambda sensor: sensor.connected, 40))
     sensor.drained()
     counts = fleet.check()
-    saw(f"kill -9 of the central {times} times at any moment, 200 records/s",
-        f"{counts['created']} records, 0 lost, 0 twice; the sensor was back after {longest:.1f} s at most")  # fmt: skip
+    saw(
+        f"kill -9 of the central {times} times at any moment, 200 records/s",
+        f"{counts['created']} records, 0 lost, 0 twice; the sensor was back after {longest:.1f} s at most",
+    )
 
 
 def test_row03_the_database_is_killed_between_commits(namespace, tmp_path, saw):
@@ -46,8 +48,10 @@ def test_row03_the_database_is_killed_between_commits(namespace, tmp_path, saw):
                 assert acknowledged <= set(fleet.stored())
         sensor.drained()
         counts = fleet.check()
-    saw("kill -9 of MariaDB 3 times, away for 2 s, 200 records/s",
-        f"{counts['created']} records, all that were acknowledged are committed, 0 lost, 0 twice")  # fmt: skip
+    saw(
+        "kill -9 of MariaDB 3 times, away for 2 s, 200 records/s",
+        f"{counts['created']} records, all that were acknowledged are committed, 0 lost, 0 twice",
+    )
 
 
 def test_row04_the_acknowledgement_is_lost(fleet, saw):
@@ -69,5 +73,4 @@ def test_row04_the_acknowledgement_is_lost(fleet, saw):
         sensor.drained()
         counts = fleet.check()
     assert welcome and again
-    saw("the proxy cuts what the central says 10 bytes later, 5 times",
-        f"{counts['created']} records, 0 lost, 0 twice")  # fmt: skip
+    saw("the proxy cuts what the central says 10 bytes later, 5 times", f"{counts['created']} records, 0 lost, 0 twice")
