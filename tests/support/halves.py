@@ -51,8 +51,11 @@ class Sensors:
         return Peer(name.encode().ljust(16, b"-"), name, "", "127.0.0.1")
 
     def send(self, store: Store, name: str, *calls: CallRecord) -> None:
+        store.ingest(*self.batch(name, *calls))
+
+    def batch(self, name: str, *calls: CallRecord) -> tuple[Peer, Batch]:
         rows = [Row(next(self._seq), call.uuid, call.revision, CALL, record.encode(call)) for call in calls]
-        store.ingest(self.peer(name), Batch(self._epoch, rows))
+        return self.peer(name), Batch(self._epoch, rows)
 
 
 def told(store: Store) -> list[dict]:

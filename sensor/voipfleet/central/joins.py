@@ -34,9 +34,10 @@ def take_turn(connection: sa.Connection) -> bytes:
 
 @dataclass(frozen=True)
 class Work:
-    """What was just stored: `related` as same_call() says, `revised` newer revisions of parts, `streams` and `calls`
-    the new rows of method RTP and of calls."""
+    """What was just stored: `origins` who sent it, by uuid; `related` as same_call() says, `revised` newer revisions of
+    parts, `streams` and `calls` the new rows of method RTP and of calls."""
 
+    origins: dict[bytes, bytes]
     related: dict[bytes, list[bytes]]
     revised: dict[bytes, tuple[Row, CallRecord]]
     streams: set[bytes]
@@ -45,7 +46,7 @@ class Work:
     def single(self) -> list["Work"]:
         """One for each record."""
         uuids = self.related.keys() | self.revised.keys() | self.streams | self.calls
-        return [Work({k: v for k, v in self.related.items() if k == uuid},
+        return [Work(self.origins, {k: v for k, v in self.related.items() if k == uuid},
                      {k: v for k, v in self.revised.items() if k == uuid}, self.streams & {uuid}, self.calls & {uuid})
                 for uuid in sorted(uuids)]  # fmt: skip
 
@@ -73,8 +74,8 @@ class Joins:
         query = sa.select(table.c.uuid, table.c.revision, table.c.origin).where(table.c.uuid.in_(uuids))
         return {uuid: (revision, origin) for uuid, revision, origin in self._do(query)} if uuids and self.state else {}
 
-    def same_call(self, found: Iterable[CallRecord], origin: bytes) -> dict[bytes, list[bytes]]:
-        """Rows of other senders that have the Call-ID of a record, by the record's uuid."""
+    def same_call(self, found: Iterable[CallRecord], origins: dict[bytes, bytes]) -> dict[bytes, list[bytes]]:
+        """Rows of other senders that have the Call-ID of a record, by the record's uuid; `origins`: who sent which."""
         by_id: dict[str, list[bytes]] = defaultdict(list)
         for call in found:
             if call.method not in (RTP, "REGISTER") and call.call_id:
@@ -83,12 +84,12 @@ class Joins:
         query = sa.select(table.c.call_id, table.c.uuid, table.c.origin).where(table.c.call_id.in_(list(by_id)))
         for call_id, uuid, sender in self._do(query) if by_id else ():
             for one in by_id.get(call_id, ()):
-                if uuid != one and sender and sender != origin:
+                if uuid != one and sender and sender != origins[one]:
                     related[one].append(uuid)
         return dict(related)
 
-    def join(self, work: Work, origin: bytes) -> None:
-        """Put together what belongs together; all of it is from `origin`."""
+    def join(self, work: Work) -> None:
+        """Put together what belongs together."""
         related, streams, calls = work.related, work.streams, work.calls
         revised = [call for _, call in work.revised.values()]
         touched = set(calls) if self.active or streams else set()
@@ -99,7 +100,7 @@ class Joins:
         of = self._calls_of([call.uuid for call in revised])
         changed = {uuid for call in revised for uuid in of[call.uuid]}
         for uuid, others in related.items():
-            if row := self._view(uuid, others, origin):
+            if row := self._view(uuid, others, work.origins[uuid]):
                 touched.discard(uuid)
                 changed.add(row)
         if streams:

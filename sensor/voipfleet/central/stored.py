@@ -1,6 +1,7 @@
 """The store in a thread of its own, as the event loop uses it; it keeps trying while the database is away."""
 
 import asyncio
+import collections
 import contextlib
 import logging
 import os
@@ -10,6 +11,7 @@ from voipfleet.central.store import Peer, Store, StoreUnavailable
 from voipfleet.records.messages import Ack, Batch, Status, Welcome
 
 log = logging.getLogger("voipfleet.central")
+GROUP_ROWS = 1000  # records that one transaction takes, about
 TOGETHER = 1.0  # seconds for which what sensors say of themselves is collected: one transaction for all of them
 RETRY = 2.0  # seconds between tries while the database does not answer
 
@@ -21,6 +23,8 @@ class StoreThread:
         self.store, self.name = store, name
         self.failing = ""
         self.store_uuid = b""
+        self._waiting: collections.deque[tuple[Peer, Batch, asyncio.Future]] = collections.deque()
+        self._writing: asyncio.Task | None = None
         self._seen: dict[bytes, tuple[Peer, Status]] = {}
         self._telling: asyncio.Task | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
@@ -50,12 +54,42 @@ class StoreThread:
         return Welcome(os.urandom(8), self.store_uuid, self.name[:64], epoch, last_seq, last_uuid)
 
     async def ingest(self, peer: Peer, batch: Batch) -> Ack:
-        """Does not return before the batch is committed."""
-        while True:
+        """Does not return before the batch is committed; all that wait are committed together."""
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.append((peer, batch, done))
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write())
+        return await done
+
+    async def _write(self) -> None:
+        while self._waiting:
+            group, size = [], 0
+            while self._waiting and size < GROUP_ROWS:
+                peer, batch, done = self._waiting.popleft()
+                if not done.done():  # else its connection has ended, and it will come again
+                    group.append((peer, batch, done))
+                    size += len(batch.rows)
+            await self._commit(group)
+
+    async def _commit(self, group: list) -> None:
+        """In one transaction; one by one where that fails by something that nobody thought of."""
+        while group:
             try:
-                return await self.call(self.store.ingest, peer, batch)
+                acks = await self.call(self.store.ingest_all, [(peer, batch) for peer, batch, _ in group])
             except StoreUnavailable:
                 await asyncio.sleep(RETRY)
+                group = [one for one in group if not one[2].done()]
+                continue
+            except Exception as error:
+                if len(group) == 1:
+                    _tell(group[0][2], error=error)
+                    return
+                for one in group:
+                    await self._commit([one])
+                return
+            for (_, _, done), ack in zip(group, acks, strict=True):
+                _tell(done, ack)
+            return
 
     def seen(self, peer: Peer, status: Status) -> None:
         """Best effort, of all sensors together: each says more in a few seconds."""
@@ -70,11 +104,21 @@ class StoreThread:
             await self.call(self.store.seen, seen)
 
     async def close(self) -> None:
-        if self._telling:
-            self._telling.cancel()
-            await asyncio.gather(self._telling, return_exceptions=True)
+        tasks = [task for task in (self._telling, self._writing) if task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.get_running_loop().run_in_executor(self._thread, self.store.close)
         self._thread.shutdown()
+
+
+def _tell(done: asyncio.Future, ack: Ack | None = None, error: Exception | None = None) -> None:
+    if done.done():
+        return
+    if error:
+        done.set_exception(error)
+    else:
+        done.set_result(ack)
 
 
 class LocalTarget:

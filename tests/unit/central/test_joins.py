@@ -244,12 +244,14 @@ def test_any_order_and_grouping_of_arrival_gives_the_same_calls(tmp_path_factory
             batches[-1].append(part)
         else:
             batches.append([part])
-    assert told(filled(tmp_path_factory, batches)) == expected
+    together = data.draw(st.integers(1, len(batches)))  # how many the store takes in one transaction
+    assert told(filled(tmp_path_factory, batches, together)) == expected
     assert [len(call["streams"]) for call in sorted(expected, key=lambda c: c["setup_time"])] == [3, 2, 4, 2, 2, 2, 0]
 
 
-def filled(factory, batches: list[list]) -> Store:
+def filled(factory, batches: list[list], together: int = 1) -> Store:
     store, sensors = open_store(factory.mktemp("db")), Sensors()
-    for batch in batches:
-        sensors.send(store, batch[0][0], *(part for _, part in batch))
+    sent = [sensors.batch(batch[0][0], *(part for _, part in batch)) for batch in batches]
+    for at in range(0, len(sent), together):
+        store.ingest_all(sent[at : at + together])
     return store
