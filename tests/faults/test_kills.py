@@ -1,10 +1,12 @@
 """Daemons and databases that are killed while records are on their way (rows 1 to 4, 37)."""
 
 import random
+import statistics
 import time
 
 import pytest
-from faults.harness import PORT, Fleet
+from faults.harness import PORT, Fleet, committed
+from faults.traffic import Calls
 from support import mariadb
 from support.chaos import Chaos
 
@@ -74,3 +76,76 @@ def test_row04_the_acknowledgement_is_lost(fleet, saw):
         counts = fleet.check()
     assert welcome and again
     saw("the proxy cuts what the central says 10 bytes later, 5 times", f"{counts['created']} records, 0 lost, 0 twice")
+
+
+@many(5, 50)
+def test_row01_the_sensor_is_killed_under_load(fleet, saw, times):
+    fleet.central.start()
+    sensor = fleet.capturing()
+    sensor.start()
+    durable, took, due = set(), [], set()
+    with Calls(fleet.namespace, 100) as calls:
+        for _ in range(times):
+            since, before = time.monotonic(), len(committed(sensor))
+            wait(lambda before=before: len(committed(sensor)) > before)
+            time.sleep(random.uniform(0.05, 1.5))
+            sensor.kill()
+            due |= {number for number, at in calls.placed if since < at < time.monotonic() - 1.0}
+            durable |= set(committed(sensor))
+            start = time.monotonic()
+            sensor.start(wait=None)
+            sensor.until(captures, 20)
+            took.append(time.monotonic() - start)
+    sensor.until(settled, 60)
+    created = committed(sensor)
+    counts = fleet.check(*created)
+    assert durable <= set(created)
+    assert due <= {int(caller) for (caller,) in fleet.rows("calls", "caller")}
+    assert statistics.median(took) < 3
+    saw(f"kill -9 of the sensor {times} times at any moment, 100 calls/s",
+        f"{len(durable)} records were on its disk at the kills and {counts['created']} in all: 0 lost, 0 twice;"
+        f" nor one of the {len(due)} calls that had ended 1 s before a kill; it captures again after"
+        f" {statistics.median(took):.1f} s, {max(took):.1f} s at most")  # fmt: skip
+
+
+def test_row37_sigterm_under_load(fleet, saw):
+    fleet.central.start()
+    sensor = fleet.capturing()
+    sensor.start()
+    ends = []
+    with Calls(fleet.namespace, 200) as calls:
+        for _ in range(3):
+            begin = len(calls.placed)
+            wait(lambda begin=begin: len(calls.placed) > begin + 200)
+            start = time.monotonic()
+            assert sensor.stop() == 0
+            ends.append((start, time.monotonic()))
+            sensor.start(wait=None)
+            sensor.until(captures, 20)
+    sensor.until(settled, 60)
+    longest = max(end - start for start, end in ends)
+    counts = fleet.check(*committed(sensor))
+    stored = {int(caller) for (caller,) in fleet.rows("calls", "caller")}
+    before = {number for number, at in calls.placed if at < ends[0][0]}
+    assert longest < 10 and before <= stored
+    fleet.central.stop()
+    wait(lambda: "the central closed the connection" in sensor.log())  # its last word was said
+    assert "without a word" not in sensor.log()
+    saw("kill -TERM of the sensor 3 times at 200 calls/s, then of the central",
+        f"it ended within {longest:.1f} s; {counts['created']} records, 0 lost, 0 twice; the central's last word was"
+        " heard")  # fmt: skip
+
+
+def captures(status: dict) -> bool:
+    return "capture_read_packets_total" in status.get("capture", {})
+
+
+def settled(status: dict) -> bool:
+    return status["records"]["queued"] == 0 and status["capture"]["calls_active"] == 0
+
+
+def wait(condition, seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
