@@ -56,6 +56,7 @@ bench: venv packages ## measure: the analysis beside its peers, a live sensor, w
 	@$(BIN)/python benchmarks/live.py
 	@$(BIN)/python benchmarks/mirror.py
 	@$(BIN)/python benchmarks/ingest.py
+	@$(BIN)/python benchmarks/fleet.py
 
 TARGET ?= all
 SECONDS ?= 60
