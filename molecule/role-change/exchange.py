@@ -21,8 +21,9 @@ LISBON, PORTO = "10.80.0.11", "10.80.0.21"
 SINCE = ("systemctl", "show", "voipfleet", "--property=ExecMainStartTimestamp")
 
 
-def roll_out(stage: str) -> str:
+def roll_out(stage: str, *variables: str) -> str:
     words = ["ansible-playbook", "-i", HERE / "inventory", "-i", HERE / "stages" / f"{stage}.yml", ROOT / "site.yml"]
+    words += [word for variable in variables for word in ("-e", variable)]
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=os.environ | {"ANSIBLE_NOCOLOR": "1"})
     if done.returncode:
         raise Failed(f"the rollout of {stage}.yml failed:\n{done.stdout[-4000:]}{done.stderr[-2000:]}")
@@ -54,7 +55,7 @@ def main() -> None:
         time.sleep(0.5)
     expect("porto captured while its central was down", status("porto")["records"]["created"] == before + len(CALLS))
 
-    roll_out("after")
+    roll_out("after", "voipfleet_rotate_key=all")  # and new keys for both, and another password
     fleet.central = "porto"
     faults = fleet.faults()
     expect("porto, now the central, has what porto, then a sensor, could not deliver: " + "; ".join(faults), not faults)
@@ -63,11 +64,19 @@ def main() -> None:
     expect(
         "the MariaDB that lisbon had before still runs", says("lisbon", "systemctl", "is-active", "mariadb") == "active"
     )
+    expect("it showed the new password", status("porto")["listeners"][0]["slots"] == [1, 0])
+    keys = [(HERE / "inventory" / "keys" / f"{host}.pub").read_text().splitlines() for host in ("lisbon", "porto")]
+    expect("the inventory has two keys of each", [len(set(lines)) for lines in keys] == [2, 2])
     expect("porto captures nothing", not status("porto")["capture"]["interfaces"])
     expect("porto may open no packet socket", "cap_net_raw" not in says("porto", "systemctl", "show", "voipfleet",
            "-p", "CapabilityBoundingSet").lower())  # fmt: skip
 
-    roll_out("before")
+    roll_out("before", "voipfleet_end_rotation=all")
+    expect("porto, a sensor again, is connected", status("porto")["link"]["state"] == "connected")
+    left = [(HERE / "inventory" / "keys" / f"{host}.pub").read_text().splitlines() for host in ("lisbon", "porto")]
+    expect("of the keys the new one is left", left == [lines[:1] for lines in keys])
+    expect("and on the host too", "node.key.old" not in says("porto", "ls", "/var/lib/voipfleet"))
+    expect("the audit log is as it was written", "each follows" in says("porto", "voipfleet", "audit", "2>&1"))
     expect("porto listens for nobody", ":60024" not in says("porto", "ss", "-ltn"))
     expect(
         "porto's MariaDB, which came with its part, rests",
