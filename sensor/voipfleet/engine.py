@@ -4,7 +4,6 @@ Started by the courier as `python -m voipfleet.engine FD CONFIG`; FD is its end 
 SIGTERM or when the courier has gone.
 """
 
-import dataclasses
 import gc
 import logging
 import os
@@ -88,7 +87,9 @@ class Engine:
         packets += self._handed()
         if self._analyser:
             self._send(self._analyser.tick(time.time_ns()))
-        self._done()
+            self._checkpoint()
+        else:
+            self._done()
         self._sender.pump()
         if time.monotonic() >= self._next_status:
             self._next_status = time.monotonic() + STATUS_EVERY
@@ -125,6 +126,22 @@ class Engine:
             self._told = self._through, self._records
             self._sender.send(pipe.DONE, self._through.to_bytes(8, "big"))
 
+    def _checkpoint(self) -> None:
+        """Open calls as they are now. Each says through which block it goes, and the courier keeps none ahead of DONE:
+        so a block that is sent again after a kill cannot begin a call once more that was kept."""
+        from voipfleet.calls import record
+
+        through = self._through.to_bytes(8, "big")
+        begun, due = self._analyser.checkpoints(time.monotonic())
+        for calls, first in ((begun, True), (due, False)):
+            try:
+                for call in calls:
+                    self._sender.checkpoint(call.uuid, through + record.encode(call), in_order=first)
+            except Exception:
+                self._failed("a call that is up could not be written down, report this", exc_info=True)
+            if first:
+                self._done()
+
     def _feed(self, block) -> None:
         """One block that the analyser cannot take must not end the capture, nor the calls that are up."""
         if not self._analyser:
@@ -153,7 +170,8 @@ class Engine:
 
         for call in records:
             self._records += 1
-            self._sender.send(pipe.RECORD, record.encode(call))
+            if self._sender.send(pipe.RECORD, record.encode(call)):
+                self._sender.forget(call.uuid)
 
     def _status(self) -> None:
         totals = [ring.statistics() for ring in self._rings]
@@ -168,6 +186,7 @@ class Engine:
             "analysis_errors_total": self._analysis_errors,
             "pipe_records_dropped_total": self._sender.records_dropped,
             "pipe_packets_dropped_total": self._sender.packets_dropped,
+            "pipe_checkpoints_dropped_total": self._sender.checkpoints_dropped,
         }
         self._sender.send(pipe.STATUS, msgspec.msgpack.encode(status))
 
@@ -192,9 +211,7 @@ def _prepare(config_path: str, sender: pipe.PipeSender, sock: socket.socket) -> 
         privileges.drop_all()
     analyser = packer = None
     if todo.analyses:
-        settings = AnalyserSettings.from_config(config)
-        if todo.receives:
-            settings = dataclasses.replace(settings, late=LATE)
+        settings = AnalyserSettings.from_config(config, checkpoints=True, late=LATE if todo.receives else 0)
         analyser = Analyser(settings, sensor=config.name_sensor or socket.gethostname(), site=config.site or "")
     if todo.sends:
         method = config.packetbuffer_compress_method if config.packetbuffer_compress else "none"

@@ -28,16 +28,19 @@ class EngineFailed(VoipfleetError):
 
 
 class EngineProcess:
-    """In the event loop, `on_record` gets the msgpack CallRecord of each finished call, `on_packets` each packed block
-    that goes on to others, `on_heard` the time (ns) before which there are no more, `on_done` through which block that
-    was handed over all is analysed."""
+    """In the event loop, `on_record` gets the msgpack CallRecord of each finished call, `on_checkpoint` through which
+    block that was handed over it goes and that of an open one, `on_packets` each packed block that goes on to others,
+    `on_heard` the time (ns) before which there are no more, `on_done` through which block that was handed over all is
+    analysed."""
 
-    def __init__(self, config_path: str, on_record: Callable[[bytes], None], on_packets: Callable[[bytes], None],
+    def __init__(self, config_path: str, on_record: Callable[[bytes], None],
+                 on_checkpoint: Callable[[int, bytes], None], on_packets: Callable[[bytes], None],
                  on_heard: Callable[[int], None], on_done: Callable[[int], None]):  # fmt: skip
         self._config_path = config_path
         self._on = {
             pipe.RECORD: on_record, pipe.PACKETS: on_packets,
             pipe.HEARD: lambda body: on_heard(int.from_bytes(body, "big")),
+            pipe.CHECKPOINT: lambda body: on_checkpoint(int.from_bytes(body[:8], "big"), body[8:]),
             pipe.DONE: lambda body: on_done(int.from_bytes(body, "big")),
         }  # fmt: skip
         self._process: asyncio.subprocess.Process | None = None
@@ -108,6 +111,7 @@ class EngineProcess:
             await asyncio.wait_for(self._reading, STOP_SECONDS)
             await asyncio.wait_for(self._process.wait(), 1.0)
         except TimeoutError:
-            log.error("the capture process did not end within %d s; its open calls are lost", STOP_SECONDS)
+            log.error("the capture process did not end within %d s; its open calls are recorded at the next start, as"
+                      " they were some seconds ago", STOP_SECONDS)  # fmt: skip
             self._process.kill()
             await self._process.wait()

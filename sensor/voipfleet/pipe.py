@@ -11,9 +11,10 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator
 
-READY, FAILED, RECORD, STATUS, FINISHED, PACKETS, HEARD, DONE = range(1, 9)
+READY, FAILED, RECORD, STATUS, FINISHED, PACKETS, HEARD, DONE, CHECKPOINT = range(1, 10)
 MAX_MESSAGE = 4 << 20  # bytes; a call record is a few KiB, a block of packets 1 MiB
 MAX_WAITING = 64 << 20  # bytes of packets that wait for the socket
+MAX_CHECKPOINTS = 2_000  # that wait for it; the next one of the same call comes in some seconds
 _HEAD = struct.Struct("!IB")
 
 
@@ -44,7 +45,8 @@ class PipeSender:
 
     At most `limit_messages` records wait; a further one is dropped and counted in `records_dropped`. Of STATUS at most
     one waits. Of PACKETS, MAX_WAITING bytes: the oldest go, and `packets_dropped` counts the packets in them; they wait
-    behind everything else. `closed` is True once the other side has gone.
+    behind everything else but checkpoints, of which the newest of each call waits. `closed` is True once the other side
+    has gone.
     """
 
     def __init__(self, sock: socket.socket, limit_messages: int = 10_000):
@@ -55,13 +57,15 @@ class PipeSender:
         self._status: bytes | None = None
         self._blocks: deque[tuple[bytes, int]] = deque()
         self._blocks_size = 0
-        self.records_dropped = self.packets_dropped = 0
+        self._checkpoints: dict[bytes, bytes] = {}
+        self.records_dropped = self.packets_dropped = self.checkpoints_dropped = 0
         self.closed = False
 
     @property
     def waiting(self) -> int:
         """Messages that the socket has not taken yet."""
-        return len(self._queue) + len(self._blocks) + bool(self._partial) + (self._status is not None)
+        parts = self._queue, self._blocks, self._checkpoints
+        return sum(map(len, parts)) + bool(self._partial) + (self._status is not None)
 
     def send(self, kind: int, body: bytes = b"") -> bool:
         """Queue a message and send what the socket takes now; False where a record was dropped."""
@@ -75,6 +79,23 @@ class PipeSender:
             self._queue.append(frame(kind, body))
         self.pump()
         return kept
+
+    def checkpoint(self, call: bytes, body: bytes, *, in_order: bool = False) -> None:
+        """The state of the open call `call` (uuid), in place of one that still waits. `in_order`: among the records, of
+        whose room it takes half at most."""
+        if len(body) >= MAX_MESSAGE or (in_order and len(self._queue) >= self._limit // 2):
+            self.checkpoints_dropped += 1
+        elif in_order:
+            self._queue.append(frame(CHECKPOINT, body))
+        elif call in self._checkpoints or len(self._checkpoints) < MAX_CHECKPOINTS:
+            self._checkpoints[call] = frame(CHECKPOINT, body)
+        else:
+            self.checkpoints_dropped += 1
+        self.pump()
+
+    def forget(self, call: bytes) -> None:
+        """The record of a call was sent: no older state of it may come behind that."""
+        self._checkpoints.pop(call, None)
 
     def send_packets(self, body: bytes, packets: int, kind: int = PACKETS) -> None:
         """Queue a block with so many packets, or what is said in its order among them; the oldest make room for it."""
@@ -98,6 +119,8 @@ class PipeSender:
                     block, _ = self._blocks.popleft()
                     self._blocks_size -= len(block) - _HEAD.size
                     self._partial = memoryview(block)
+                elif self._checkpoints:
+                    self._partial = memoryview(self._checkpoints.pop(next(iter(self._checkpoints))))
                 else:
                     return
             try:

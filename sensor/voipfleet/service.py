@@ -21,7 +21,8 @@ from voipfleet.duties import duties
 from voipfleet.errors import VoipfleetError
 from voipfleet.manager import Manager
 from voipfleet.options import BY_KEY
-from voipfleet.records.messages import CALL, Status
+from voipfleet.records.intake import Intake
+from voipfleet.records.messages import Status
 from voipfleet.records.outbox import Outbox
 from voipfleet.records.spool import Spool
 
@@ -39,10 +40,9 @@ class Service:
         self.name = config.name_sensor or socket.gethostname()
         self.started, self.ready = time.time(), False
         self.duties = duties(config)
-        self.engine = self.spool = self.uplink = self.packets = self.stored = None
+        self.engine = self.spool = self.intake = self.uplink = self.packets = self.stored = None
         self.listeners: list = []
         self.sensors: dict[tuple, dict] = {}
-        self._held: list[tuple[bytes, int, int, bytes]] = []  # records until it is known of which blocks they are
         self._tasks: list[asyncio.Task] = []
         self._stop = asyncio.Event()
 
@@ -55,6 +55,7 @@ class Service:
         config = self.config
         outbox = Outbox(Path(config.spooldir) / "outbox.db", keep_acked_hours=config.keep_acked_hours)
         self.spool = Spool(outbox)
+        self.intake = Intake(self.spool, self.name, self._clock_offset)
         self.audit = Audit(Path(config.spooldir) / "audit.log")
         self.audit.write("start", version=__version__, mode=self.mode(), config=self._digest())
         manager = Manager(Path(config.control_socket), report.commands(self))
@@ -125,7 +126,7 @@ class Service:
         for listener in self.listeners:
             await listener.close()
         if self.spool:
-            self._note({})
+            self.intake.note({})
             await self.spool.flush()
             last = self.spool.state.next_seq - 1
             if self._tasks and (self.stored or (self.uplink and self.uplink.state == "connected")):
@@ -196,7 +197,7 @@ class Service:
 
         config = self.config
         self.packets = packets = await Packets.open(
-            config, self.name, self.spool, self.duties, analyse=self._hand, note=self._note, seen=self._seen,
+            config, self.name, self.spool, self.duties, analyse=self._hand, note=self.intake.note, seen=self._seen,
             status=self._status, identity=identities[0], psk=psks[0])  # fmt: skip
         bind_key = self._bind_key if self.stored else KeyBook(Path(config.spooldir) / "known_sources").bind_key
         of_packets = {types.ROLE_PACKETS: (packets.welcome, packets.serve)}
@@ -232,34 +233,23 @@ class Service:
 
         hub = self.packets.hub if self.packets else None
         self.engine = EngineProcess(
-            self.config_path, on_record=self._on_record, on_packets=hub.own if hub else _nothing,
-            on_heard=hub.own_heard if hub else _nothing, on_done=hub.analysed if hub else self._analysed)  # fmt: skip
+            self.config_path, on_record=self.intake.record, on_checkpoint=self.intake.checkpoint,
+            on_packets=hub.own if hub else _nothing, on_heard=hub.own_heard if hub else _nothing,
+            on_done=self._analysed)  # fmt: skip
         await self.engine.start()
 
     async def _hand(self, handed) -> None:
         await self.engine.hand(handed)
 
-    def _on_record(self, body: bytes) -> None:
-        from voipfleet.calls import record
-
-        call = record.decode(body)
-        offset = self.uplink.clock_offset if self.uplink else None
-        own = call.sensor == self.name  # also where its packets of an earlier role were analysed like another host's
-        if own and (offset is not None or call.analysed_by):
-            call.analysed_by, call.clock_offset_ms = "", None if offset is None else round(offset * 1000, 1)
-            body = record.encode(call)
-        self._held.append((call.uuid, call.revision, CALL, body))
-
     def _analysed(self, through: int) -> None:
-        self._note({})
+        self.intake.analysed(through)
+        if self.packets:
+            self.packets.hub.analysed(through)
+        else:
+            self.intake.note({})
 
-    def _note(self, cursors) -> None:
-        """The records that came, and with them how far origins have come: in one transaction."""
-        held, self._held = self._held, []
-        for row in held:
-            self.spool.put(*row)
-        if cursors:
-            self.spool.note(cursors)
+    def _clock_offset(self) -> float | None:
+        return self.uplink.clock_offset if self.uplink else None
 
     async def _deliver_here(self) -> None:
         from voipfleet.central.store import Peer, StoreUnavailable

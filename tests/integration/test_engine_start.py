@@ -22,7 +22,7 @@ def module(name, **content):
     sys.modules[name] = types.ModuleType(name)
     sys.modules[name].__dict__.update(content)
 class Settings:
-    from_config = staticmethod(lambda config: None)
+    from_config = staticmethod(lambda config, **live: None)
 class Analyser:
     active_calls = 0
     def __init__(self, settings, **names):  # after the capabilities are dropped
@@ -30,6 +30,7 @@ class Analyser:
         self.counters = {"threads": len(tasks), "privileged": sum("CapEff:\\t" + "0" * 16 not in t for t in tasks)}
     def feed(self, block): return []
     tick = finish = feed
+    def checkpoints(self, now): return (), ()
 module("voipfleet.calls.analyser", Analyser=Analyser, AnalyserSettings=Settings)
 config = types.SimpleNamespace(ringbuffer=4, snaplen=3200, promisc=True, filter=sys.argv[3], interface=[sys.argv[2]],
     name_sensor="s", site=None, server_bind=None, server_destination=None, mirror_bind=None, mirror_destination=None,

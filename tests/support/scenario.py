@@ -70,20 +70,25 @@ class Play:
 
     def calls(self, block: int = 1 << 20, until: float = 0.0, counters: dict | None = None, **settings):
         """The records, by blocks of `block` packets; `until`: the clock goes on to there."""
-        analyser, out = Analyser(AnalyserSettings(dtmf2db=True, **settings), sensor="s"), []
-        packets = sorted(self.packets, key=lambda packet: packet[0])
-        for at in range(0, len(packets), block):
-            part = packets[at : at + block]
-            sizes = np.array([len(packet) for _, packet in part], np.int64)
-            out += analyser.feed(Block(
-                data=np.frombuffer(b"".join(packet for _, packet in part), np.uint8), caplen=sizes, wirelen=sizes,
-                ts=np.array([ts for ts, _ in part], np.int64), offset=np.cumsum(sizes) - sizes))  # fmt: skip
+        analyser = Analyser(AnalyserSettings(dtmf2db=True, **settings), sensor="s")
+        out = self.into(analyser, block)
         if until:
             out += analyser.tick(START + round(until * 1e9))
         out += analyser.finish()
         if counters is not None:
             counters.update(analyser.counters)
         return sorted(out, key=lambda call: (call.setup_time, call.call_id, call.revision))
+
+    def into(self, analyser, block: int = 1 << 20) -> list:
+        """Feed an analyser with it; the records of calls that ended."""
+        out, packets = [], sorted(self.packets, key=lambda packet: packet[0])
+        for at in range(0, len(packets), block):
+            part = packets[at : at + block]
+            sizes = np.array([len(packet) for _, packet in part], np.int64)
+            out += analyser.feed(Block(
+                data=np.frombuffer(b"".join(packet for _, packet in part), np.uint8), caplen=sizes, wirelen=sizes,
+                ts=np.array([ts for ts, _ in part], np.int64), offset=np.cumsum(sizes) - sizes))  # fmt: skip
+        return out
 
     def the_call(self, **arguments):
         """The one record; the same for every size of block."""

@@ -47,6 +47,9 @@ class Analyser:
     def tick(self, now):
         return []
 
+    def checkpoints(self, now):
+        return (), ()
+
     def finish(self, reason):
         return []
 

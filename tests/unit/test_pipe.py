@@ -102,3 +102,33 @@ def test_a_reader_refuses_what_is_no_message():
         ours.send(b"\xff\xff\xff\xff\x01")
         with pytest.raises(pipe.PipeError):
             pipe.PipeReader(theirs).read()
+
+
+def test_checkpoints_wait_behind_all_else_the_newest_of_a_call_and_none_behind_its_record(monkeypatch):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        sender, reader = pipe.PipeSender(ours), pipe.PipeReader(theirs)
+        monkeypatch.setattr(pipe, "MAX_CHECKPOINTS", 4)
+        sender.send_packets(bytes(2_000_000), packets=1)  # more than the socket takes
+        for call in (b"a", b"b", b"c", b"a", b"d", b"e"):
+            sender.checkpoint(call, call + b"%d" % sender.waiting)
+        assert sender.checkpoints_dropped == 1
+        sender.checkpoint(b"f", b"f", in_order=True)
+        sender.send(pipe.RECORD, b"c")
+        sender.forget(b"c")
+        found = []
+        while sender.waiting or len(found) < 6:
+            found += [(kind, body[:1]) for kind, body in reader.read()]
+            sender.pump()
+        assert [body for kind, body in found if kind == pipe.CHECKPOINT] == [b"f", b"a", b"b", b"d"]
+        assert [kind for kind, _ in found][:3] == [pipe.PACKETS, pipe.CHECKPOINT, pipe.RECORD]
+
+
+def test_checkpoints_never_take_the_room_of_records():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        sender = pipe.PipeSender(ours, limit_messages=10)
+        for number in range(40):
+            sender.checkpoint(b"%d" % number, bytes(50_000), in_order=True)
+        assert sender.checkpoints_dropped > 0 and sender.waiting <= 6
+        assert all(sender.send(pipe.RECORD, b"r") for _ in range(5))

@@ -1,11 +1,12 @@
 """Blocks in, call records out: SIP dialogs joined with RTP streams in any order of arrival. No I/O."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 
+from voipfleet.calls.checkpoints import Checkpoints, News
 from voipfleet.calls.dialog import Dialog, Endpoint
 from voipfleet.calls.making import Maker, show
 from voipfleet.calls.media import Media, Stream
@@ -67,6 +68,7 @@ class Analyser:
         self._maker = Maker(sensor, site, s.dtmf2db, self._media, self._reports)
         self._unclaimed = Unclaimed(self._media, self._maker) if s.stream_records else None
         self._registrations = Registrations(sensor, site, self._count)
+        self._checkpoints = Checkpoints(self._calls.get, self._news) if s.checkpoints else None
         self._over: set[bytes] = set()  # calls that have ended and linger for late RTP
         self._late: dict[bytes, tuple[CallRecord, Dialog]] = {}  # that left without a BYE, which may yet come
         self._waiting: dict[bytes, _Waiting] = {}  # calls that have left, and whose evidence may be late
@@ -189,6 +191,8 @@ class Analyser:
                 if key in self._waiting:
                     out += self._settle(key)
                 call = self._calls.open(message, ts, show(src), show(dst), transport, sensor)
+                if self._checkpoints:
+                    self._checkpoints.opened(key, call)
             for endpoint in self._calls.take(call, message, ts, (src, dst), sensor):
                 media = call.media[endpoint][1]
                 if self._media.changes(endpoint, media):
@@ -318,10 +322,29 @@ class Analyser:
         """Records of all calls that are left; those still open are partial and end by `end_reason`."""
         out = []
         for key, call in self._calls:
-            done = call.state in ("ended", "closing", "auth")
-            out.append(self._emit(key, self._why(call) if done else end_reason, [] if done else ["open"]))
+            out.append(self._emit(key, *self._cut(call, end_reason)))
         out += [revised for key in list(self._waiting) for revised in self._settle(key)]
         return out + (self._unclaimed.finish(end_reason, self._told) if self._unclaimed else [])
+
+    def _cut(self, call: Dialog, end_reason: str) -> tuple[str, list[str]]:
+        """By what a call ends if nothing more is seen of it, and why its record is partial then."""
+        done = call.state in ("ended", "closing", "auth")
+        return (self._why(call), []) if done else (end_reason, ["open"])
+
+    def checkpoints(self, now: float) -> tuple[Iterator[CallRecord], Iterator[CallRecord]]:
+        """Open calls as their records would be if this process were killed now, made as they are taken: first those
+        without which other hosts may not be told that their packets are safe, then those that are due at `now`
+        (time.monotonic). After each turn."""
+        return tuple(map(self._as_cut, (self._checkpoints.begun(now), self._checkpoints.due())))
+
+    def _as_cut(self, found: Iterator[tuple[bytes, Dialog]]) -> Iterator[CallRecord]:
+        for key, call in found:
+            streams = self._media.claim(key, call.media, call.setup)
+            yield self._maker.make(call, streams, *self._cut(call, "sensor_restart"))
+
+    def _news(self, key: bytes, call: Dialog) -> News:
+        streams = self._media.claim(key, call.media, call.setup)
+        return call.last, call.drops, max(map(self._media.last, streams), default=0)
 
     def _emit(self, key: bytes, end_reason: str, partial: list[str] | None = None) -> CallRecord:
         call = self._calls.remove(key, self._now)

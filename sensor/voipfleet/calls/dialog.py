@@ -1,5 +1,6 @@
 """One call while it is open: what its SIP messages said so far. Times ns. No I/O."""
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ class Dialog:
     transport: str = "udp"
     sensor: str = ""  # who saw it first; empty for this instance
     alias: Mapping[Host, Host] = field(default_factory=dict)
+    uuid: bytes = field(default_factory=lambda: os.urandom(16))  # of its record
     state: str = "calling"
     cseq: int = 0
     ring: int = 0

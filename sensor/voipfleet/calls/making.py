@@ -2,7 +2,6 @@
 
 import functools
 import ipaddress
-import os
 
 from voipfleet.calls import emodel
 from voipfleet.calls.dialog import Dialog, Endpoint
@@ -40,7 +39,7 @@ class Maker:
                                                    ("streams", len(claimed) > MAX_STREAMS)) if true)]  # fmt: skip
         silent = {"caller", "callee"} - heard
         return CallRecord(
-            uuid=os.urandom(16), call_id=sip.show(call.first.call_id), sensor=call.sensor or self._sensor,
+            uuid=call.uuid, call_id=sip.show(call.first.call_id), sensor=call.sensor or self._sensor,
             analysed_by=self._sensor if call.sensor else "", site="" if call.sensor else self._site,
             caller_name=names[0][0], caller=names[0][1], caller_domain=names[0][2],
             callee_name=names[1][0], callee=names[1][1], callee_domain=names[1][2],

@@ -65,7 +65,7 @@ class CallRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     `setup_time` the first packet, `end_time` the last, direction "". A central joins it to the call that it is of.
     """
 
-    uuid: bytes  # 16 random bytes, made when the call is first seen to end
+    uuid: bytes  # 16 random bytes, made when the call begins
     revision: int = 1
     call_id: str
     sensor: str = ""  # who saw the call

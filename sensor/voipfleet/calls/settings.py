@@ -24,13 +24,16 @@ class AnalyserSettings:
     deduplicate_window: float = 2.0  # ms
     natalias: tuple[tuple[Host, Host], ...] = ()  # (private, public)
     stream_records: bool = False
+    checkpoints: bool = False  # open calls are written down now and then (Analyser.begun, due)
     late: int = 0  # for which evidence of an ended call may still come from other hosts; then its record comes again
 
     @classmethod
-    def from_config(cls, config) -> "AnalyserSettings":
-        values = {name: getattr(config, name) for name in cls.__dataclass_fields__ if name != "late"}
+    def from_config(cls, config, **live) -> "AnalyserSettings":
+        """`live`: those that are no keys."""
+        keys = [name for name in cls.__dataclass_fields__ if name not in ("late", "checkpoints")]
+        values = {name: getattr(config, name) for name in keys}
         alias = tuple((host(private), host(public)) for public, private in values["natalias"] or ())
-        return cls(**{**values, "sipport": tuple(values["sipport"]), "natalias": alias})
+        return cls(**{**values, "sipport": tuple(values["sipport"]), "natalias": alias}, **live)
 
 
 def host(address: str) -> Host:

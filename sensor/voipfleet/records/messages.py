@@ -9,6 +9,7 @@ import msgspec
 
 # kinds of a row
 CALL, PROBE, GAP = 1, 2, 3
+CHECKPOINT = 0  # of an open call: stays in the outbox, and is replaced by the call's record
 
 MAX_ROWS, MAX_BATCH_BYTES, WINDOW = 500, 512 << 10, 8
 

@@ -3,13 +3,15 @@
 One SQLite file, WAL, `synchronous=FULL`; one thread owns it (the courier's), appends are grouped into
 one transaction by the caller. Sequence numbers have no holes within an epoch, so the receiver can name
 what it has with one number. Rows are kept for a while after they were acknowledged, so that a store
-that was restored from a backup gets them again.
+that was restored from a backup gets them again. Beside them are checkpoints of the calls that are up; what an
+earlier process has left of these becomes records.
 """
 
+import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -17,22 +19,15 @@ from types import MappingProxyType
 import msgspec
 
 from voipfleet.errors import VoipfleetError
-from voipfleet.records.messages import CALL, GAP, MAX_BATCH_BYTES, MAX_ROWS, GapRecord, Row
+from voipfleet.records.messages import CALL, CHECKPOINT, GAP, MAX_BATCH_BYTES, MAX_ROWS, GapRecord, Row
+from voipfleet.records.tables import SCHEMA, checksum, prepare
 
-SCHEMA = 1
 MAX_EPOCHS = 8  # of one capturing host whose cursors are kept
 Origin = tuple[bytes, bytes]
-NOTHING: Mapping[Origin, int] = MappingProxyType({})
-QUOTA_ROWS = 3_000_000  # about 2 GiB; beyond it the oldest rows are given up, as a gap record says
-
-_TABLES = """
-CREATE TABLE IF NOT EXISTS outbox (
-    seq INTEGER PRIMARY KEY, uuid BLOB NOT NULL, revision INTEGER NOT NULL, kind INTEGER NOT NULL,
-    body BLOB NOT NULL, created INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS origins (
-    uuid BLOB, epoch BLOB, number INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (uuid, epoch)) WITHOUT ROWID;
-"""
+NOTHING: Mapping = MappingProxyType({})
+QUOTA_ROWS, QUOTA_BYTES = 3_000_000, 2 << 30  # beyond either the oldest rows are given up, as a gap record says
+SWEEP = 1000  # rows that one acknowledgement may delete for their age
+OUTBOX_FULL = "outbox full"
 
 
 class OutboxError(VoipfleetError):
@@ -54,32 +49,27 @@ class OutboxState:
 
 
 class Outbox:
-    """See the module. Not thread-safe: all calls come from one thread. Times are seconds since the epoch."""
+    """See the module. Not thread-safe: all calls come from one thread. Times are seconds since the epoch.
 
-    def __init__(self, path: Path, *, keep_acked_hours: int = 24, quota_rows: int = QUOTA_ROWS):
+    `quota_rows` and `quota_bytes` bound what is held, what was acknowledged too.
+    """
+
+    def __init__(self, path: Path, *, keep_acked_hours: int = 24, quota_rows: int = QUOTA_ROWS,
+                 quota_bytes: int = QUOTA_BYTES):  # fmt: skip
         self._keep = keep_acked_hours * 3600
-        self._quota = quota_rows
+        self._quota, self._quota_bytes = quota_rows, quota_bytes
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.executescript(_TABLES)
-            self._begin()
-            self._set_default("schema", SCHEMA)
-            self._set_default("epoch", os.urandom(16))
-            self._set_default("sensor_uuid", os.urandom(16))
-            for name in ("acked_through", "acknowledged", "gaps"):
-                self._set_default(name, 0)
-            self._set_default("next_seq", 1)
-            self._db.execute("COMMIT")
-            schema = self._get("schema")
+            schema = prepare(self._db)
         except (sqlite3.Error, OSError) as error:
             raise OutboxError(f"{path}: cannot keep records here ({error}); make the folder writable for this user"
-                              " or set spooldir") from None  # fmt: skip
+                              " or set spooldir") from error  # fmt: skip
         if schema != SCHEMA:
             raise OutboxError(f"{path}: written by another release (schema {schema}, this one reads {SCHEMA});"
-                              " start that release once more to deliver it") from None  # fmt: skip
+                              " start that release once more to deliver it")  # fmt: skip
+        self._queued = self._count(self._get("acked_through"), 1 << 62)
+        self.leftovers = self._take_over()  # calls that were up when an earlier process was killed
 
     # -- what the courier asks -----------------------------------------------------------------------
 
@@ -92,31 +82,36 @@ class Outbox:
         return self._get("sensor_uuid")
 
     def state(self) -> OutboxState:
-        next_seq, acked = self._get("next_seq"), self._get("acked_through")
+        next_seq = self._get("next_seq")
         (floor,) = self._db.execute("SELECT min(seq) FROM outbox").fetchone()
-        (queued,) = self._db.execute("SELECT count(*) FROM outbox WHERE seq > ?", (acked,)).fetchone()
         return OutboxState(
-            self.epoch, next_seq, acked, floor or next_seq, next_seq - 1, self._get("acknowledged"), queued,
-            self._get("gaps"))  # fmt: skip
+            self.epoch, next_seq, self._get("acked_through"), floor or next_seq, next_seq - 1 - self._get("replaced"),
+            self._get("acknowledged"), self._queued, self._get("gaps"))  # fmt: skip
 
-    def append(self, rows: list[tuple[bytes, int, int, bytes]], origins: Mapping[Origin, int] = NOTHING) -> int:
+    @property
+    def size(self) -> int:
+        """Bytes of the pages in use."""
+        pages, free, size = (self._db.execute(f"PRAGMA {name}").fetchone()[0]
+                             for name in ("page_count", "freelist_count", "page_size"))  # fmt: skip
+        return (pages - free) * size
+
+    def append(self, rows: list[tuple[bytes, int, int, bytes]], origins: Mapping[Origin, int] = NOTHING,
+               checkpoints: Mapping[bytes, bytes] = NOTHING) -> int:  # fmt: skip
         """Store (uuid, revision, kind, body) rows in one transaction, synced; returns the last `seq`.
 
-        `origins`: through which block of each capturing host's packets these are all records.
+        `origins`: through which block of each capturing host's packets these are all records. `checkpoints`: by uuid
+        the records of open calls as they are now; that of a call whose record is among `rows` goes.
         """
         now = int(time.time())
-        self._begin()
-        try:
-            seq = self._insert(rows, now)
+        with self._transaction():
+            self._db.executemany("INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?)",
+                                 [(uuid, body, checksum(uuid, 0, CHECKPOINT, body))
+                                  for uuid, body in checkpoints.items()])  # fmt: skip
+            self._db.executemany("DELETE FROM checkpoints WHERE uuid = ?", [row[:1] for row in rows if row[2] == CALL])
+            self._insert(rows, now)
             self._keep_origins(origins, now)
-            (held,) = self._db.execute("SELECT max(seq) - min(seq) + 1 FROM outbox").fetchone()
-            if held and held > self._quota:
-                seq = self._give_up_oldest(held - self._quota, now)
-            self._db.execute("COMMIT")
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        return seq
+            self._bound(now)
+        return self._get("next_seq") - 1
 
     def origins(self) -> dict[Origin, int]:
         """(uuid of a capturing host, epoch of its numbers) -> the last block whose records are here."""
@@ -139,12 +134,18 @@ class Outbox:
         acked = self._get("acked_through")
         if through <= acked:
             return
-        self._begin()
-        count = self._count(acked, through)
-        self._set("acked_through", through)
-        self._set("acknowledged", self._get("acknowledged") + count)
-        self._db.execute("DELETE FROM outbox WHERE seq <= ? AND created <= ?", (through, int(time.time()) - self._keep))
-        self._db.execute("COMMIT")
+        old = int(time.time()) - self._keep
+        with self._transaction():
+            count = self._count(acked, through)
+            self._queued -= count
+            self._set("acked_through", through)
+            self._set("acknowledged", self._get("acknowledged") + count)
+            first = self._db.execute("SELECT created FROM outbox ORDER BY seq LIMIT 1").fetchone()
+            if first and first[0] <= old:
+                self._db.execute(
+                    "DELETE FROM outbox WHERE created <= ? AND seq IN"
+                    " (SELECT seq FROM outbox WHERE seq <= ? ORDER BY seq LIMIT ?)", (old, through, SWEEP)
+                )  # fmt: skip
 
     def uuid_at(self, seq: int) -> bytes | None:
         """The uuid of the row `seq`; None where it is not held any more (or not yet)."""
@@ -153,9 +154,8 @@ class Outbox:
 
     def new_epoch(self) -> bytes:
         """This outbox was rolled back (a snapshot): what it holds is sent again under a new name."""
-        self._begin()
-        self._set("epoch", os.urandom(16))
-        self._db.execute("COMMIT")
+        with self._transaction():
+            self._set("epoch", os.urandom(16))
         return self.epoch
 
     def close(self) -> None:
@@ -163,17 +163,24 @@ class Outbox:
 
     # -- inside --------------------------------------------------------------------------------------
 
-    def _begin(self) -> None:
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        queued = self._queued
         self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._queued = queued
+            with contextlib.suppress(sqlite3.Error):  # after some errors it is rolled back already
+                self._db.execute("ROLLBACK")
+            raise
 
     def _get(self, name: str):
         return self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()[0]
 
     def _set(self, name: str, value) -> None:
         self._db.execute("UPDATE meta SET value = ? WHERE name = ?", (value, name))
-
-    def _set_default(self, name: str, value) -> None:
-        self._db.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (name, value))
 
     def _count(self, after: int, through: int) -> int:
         query = "SELECT count(*) FROM outbox WHERE seq > ? AND seq <= ?"
@@ -182,11 +189,19 @@ class Outbox:
     def _insert(self, rows: list[tuple[bytes, int, int, bytes]], now: int) -> int:
         first = self._get("next_seq")
         self._db.executemany(
-            "INSERT INTO outbox VALUES (?, ?, ?, ?, ?, ?)",
-            [(first + i, *row, now) for i, row in enumerate(rows)],
+            "INSERT INTO outbox VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [(first + i, *row, now, checksum(*row)) for i, row in enumerate(rows)],
         )
         self._set("next_seq", first + len(rows))
+        self._queued += len(rows)
         return first + len(rows) - 1
+
+    def _take_over(self) -> int:
+        """Checkpoints become records; how many there were."""
+        left = self._db.execute("SELECT uuid, body FROM checkpoints").fetchall()
+        if left:
+            self.append([(uuid, 1, CALL, body) for uuid, body in left])
+        return len(left)
 
     def _keep_origins(self, origins: Mapping[Origin, int], now: int) -> None:
         for (uuid, epoch), number in origins.items():
@@ -198,19 +213,45 @@ class Outbox:
                     " (SELECT epoch FROM origins WHERE uuid = ? ORDER BY at DESC LIMIT ?)", (uuid, uuid, MAX_EPOCHS)
                 )  # fmt: skip
 
-    def _give_up_oldest(self, count: int, now: int) -> int:
+    def _bound(self, now: int) -> None:
         """Room for new records: acknowledged rows go unnoticed, undelivered ones leave a gap record."""
-        count += self._quota // 100  # not one at a time
-        (first,) = self._db.execute("SELECT min(seq) FROM outbox").fetchone()
-        through = first + count - 1
-        lost_from = max(first, self._get("acked_through") + 1)
-        lost = self._db.execute(
-            "SELECT count(*) FROM outbox WHERE seq >= ? AND seq <= ? AND kind = ?", (lost_from, through, CALL)
-        ).fetchone()[0]
-        undelivered = self._count(lost_from - 1, through)
+        first, last = self._db.execute("SELECT min(seq), max(seq) FROM outbox").fetchone()
+        if not first:
+            return
+        held, size = last - first + 1, self.size
+        excess = max(held - self._quota, held - held * self._quota_bytes // size)
+        if excess > 0:
+            self._give_up(first + min(excess + held // 100, held) - 1, now)  # not one at a time
+
+    def _give_up(self, through: int, now: int) -> None:
+        """Everything through there. A gap record that was not delivered yet is replaced by one that says it all."""
+        acked = self._get("acked_through")
+        lost = self._db.execute("SELECT min(seq), count(*) FROM outbox WHERE seq > ? AND seq <= ? AND kind != ?",
+                                (acked, through, GAP)).fetchone()  # fmt: skip
+        last = self._get("gap_seq") if lost[1] else 0
+        gaps = self._db.execute("SELECT seq, uuid, revision, kind, body FROM outbox WHERE kind = ? AND seq > ?"
+                                " AND (seq <= ? OR seq = ?)", (GAP, acked, through, last)).fetchall()  # fmt: skip
         self._db.execute("DELETE FROM outbox WHERE seq <= ?", (through,))
-        self._set("gaps", self._get("gaps") + undelivered)
-        if not lost:
-            return self._get("next_seq") - 1
-        gap = GapRecord(lost_from, through, lost, "outbox full", now * 1_000_000_000)
-        return self._insert([(os.urandom(16), 1, GAP, msgspec.msgpack.encode(gap))], now)
+        self._queued -= lost[1]
+        self._set("gaps", self._get("gaps") + lost[1])
+        self._note_gap(GapRecord(lost[0] or 0, through, lost[1], OUTBOX_FULL, now * 1_000_000_000), gaps, now)
+
+    def _note_gap(self, gap: GapRecord, before: list[tuple], now: int) -> None:
+        """A gap record at the end of the queue; `before`: gap records (rows with seq) that move there, too, or into it
+        where they are for the same reason. That one keeps its uuid: the store may have it, and its acknowledgement be
+        on the way. In a transaction."""
+        uuid, revision, moved = os.urandom(16), 1, []
+        for seq, *row in before:
+            old = msgspec.msgpack.decode(row[3], type=GapRecord)
+            self._db.execute("DELETE FROM outbox WHERE seq = ?", (seq,))
+            if old.reason == gap.reason:
+                first = min(filter(None, (old.from_seq, gap.from_seq)))
+                gap = msgspec.structs.replace(gap, from_seq=first, count=gap.count + old.count)
+                uuid, revision = row[0], row[1] + 1
+            else:
+                moved.append(tuple(row))
+        self._queued -= len(before)
+        self._set("replaced", self._get("replaced") + len(before))
+        self._insert(moved, now)
+        if gap.count:
+            self._set("gap_seq", self._insert([(uuid, revision, GAP, msgspec.msgpack.encode(gap))], now))

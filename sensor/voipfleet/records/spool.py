@@ -6,11 +6,12 @@ import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from voipfleet.records.messages import Row
+from voipfleet.records.messages import CALL, CHECKPOINT, Row
 from voipfleet.records.outbox import Origin, Outbox, OutboxState
 
 log = logging.getLogger("voipfleet.outbox")
 GROUP_SECONDS, GROUP_ROWS = 0.05, 100  # a sync costs milliseconds whatever it carries
+LAZY_SECONDS = 0.4  # for checkpoints of open calls
 MAX_PENDING = 100_000  # rows in memory while the disk refuses; beyond it the oldest go, counted
 
 
@@ -22,6 +23,8 @@ class Spool:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")
         self._pending: list[tuple[bytes, int, int, bytes]] = []
         self._origins: dict[Origin, int] = {}
+        self._checkpoints: dict[bytes, bytes] = {}  # of calls that are up, so no more than those
+        self._lazy: asyncio.TimerHandle | None = None
         self._wake = asyncio.Event()
         self._full = asyncio.Event()
         self._committing = asyncio.Lock()
@@ -33,6 +36,12 @@ class Spool:
         self.origins = outbox.origins()  # as it was at the start
 
     def put(self, uuid: bytes, revision: int, kind: int, body: bytes) -> None:
+        if kind == CHECKPOINT:
+            self._checkpoints[uuid] = body
+            self._lazy = self._lazy or asyncio.get_running_loop().call_later(LAZY_SECONDS, self._wake.set)
+            return
+        if kind == CALL:
+            self._checkpoints.pop(uuid, None)
         self._pending.append((uuid, revision, kind, body))
         if len(self._pending) > MAX_PENDING:
             del self._pending[0]
@@ -63,18 +72,23 @@ class Spool:
     async def _commit(self) -> bool:
         self._wake.clear()
         self._full.clear()
-        if not (self._pending or self._origins):
+        if self._lazy:
+            self._lazy.cancel()
+            self._lazy = None
+        if not (self._pending or self._origins or self._checkpoints):
             return True
         rows, self._pending = self._pending, []
         origins, self._origins = self._origins, {}
+        checkpoints, self._checkpoints = self._checkpoints, {}
         try:
-            await self._call(self._outbox.append, rows, origins)
+            await self._call(self._outbox.append, rows, origins, checkpoints)
         except Exception as error:  # a full or failing disk must not end the daemon
             if not self.failing:
                 log.error("outbox: cannot write records (%s); make room on its file system", error)
             self.failing = str(error)
             self._pending = rows + self._pending
             self._origins = origins | self._origins
+            self._checkpoints = checkpoints | self._checkpoints
             self._wake.set()
             return False
         if self.failing:

@@ -132,7 +132,7 @@ def test_a_disk_that_refuses_keeps_the_rows_in_memory(tmp_path, monkeypatch):
         spool = Spool(outbox)
         spool.put(b"a" * 16, 1, CALL, b"")
         append = outbox.append
-        monkeypatch.setattr(outbox, "append", lambda rows, origins: (_ for _ in ()).throw(OSError("disk full")))
+        monkeypatch.setattr(outbox, "append", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
         assert not await spool.flush()
         assert spool.failing == "disk full"
         spool.put(b"b" * 16, 1, CALL, b"")

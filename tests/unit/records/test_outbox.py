@@ -91,3 +91,25 @@ def test_the_books_balance_whatever_happens(tmp_path_factory, steps):
         box.acknowledge(int(last * share))
         balance(box)
     box.close()
+
+
+def test_a_call_that_was_up_becomes_a_record_once_and_only_if_it_has_none(tmp_path):
+    box = Outbox(tmp_path / "outbox.db")
+    a, b = (os.urandom(16) for _ in range(2))
+    box.append([], checkpoints={a: b"a first", b: b"b"})
+    box.append([(b, 1, CALL, b"b whole")], checkpoints={a: b"a second"})
+    assert [(row.uuid, row.body) for row in box.read(0)] == [(b, b"b whole")]
+    box.close()
+    again = Outbox(tmp_path / "outbox.db")
+    assert again.leftovers == 1
+    assert [(row.uuid, row.body) for row in again.read(0)] == [(b, b"b whole"), (a, b"a second")]
+    assert balance(again).created == 2
+    again.close()
+    assert Outbox(tmp_path / "outbox.db").leftovers == 0
+
+
+def test_a_record_and_an_older_checkpoint_of_it_in_one_transaction_leave_the_record(tmp_path):
+    box = Outbox(tmp_path / "outbox.db")
+    box.append([(b"u" * 16, 1, CALL, b"whole")], checkpoints={b"u" * 16: b"open"})
+    box.close()
+    assert Outbox(tmp_path / "outbox.db").leftovers == 0

@@ -1,0 +1,48 @@
+"""What the outbox's file looks like, how files of earlier releases are read, and checksums of its rows.
+
+Schema 1 had neither checksums nor checkpoints. This release reads it and makes it schema 2; an older release refuses a
+file of schema 2 with a sentence.
+"""
+
+import os
+import sqlite3
+from zlib import crc32
+
+SCHEMA = 2
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS outbox (seq INTEGER PRIMARY KEY, uuid BLOB NOT NULL, revision INTEGER NOT NULL,"
+    " kind INTEGER NOT NULL, body BLOB NOT NULL, created INTEGER NOT NULL, crc INTEGER)",
+    "CREATE TABLE IF NOT EXISTS checkpoints (uuid BLOB PRIMARY KEY, body BLOB NOT NULL, crc INTEGER) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS origins (uuid BLOB, epoch BLOB, number INTEGER NOT NULL, at INTEGER NOT NULL,"
+    " PRIMARY KEY (uuid, epoch)) WITHOUT ROWID",
+)
+# `acknowledged`, `gaps`: rows in all; `replaced`: gap records in whose place a later one stands; `gap_seq`: the last
+COUNTERS = ("acked_through", "acknowledged", "gaps", "replaced", "gap_seq")
+
+
+def checksum(uuid: bytes, revision: int, kind: int, body: bytes) -> int:
+    """Of a row, wherever it stands; of a checkpoint, with revision and kind 0."""
+    return crc32(body, crc32(b"%b %d %d" % (uuid, revision, kind)))
+
+
+def prepare(db: sqlite3.Connection) -> int:
+    """Make the tables where there are none, upgrade those of schema 1; the schema then. Raises sqlite3.Error."""
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA synchronous=FULL")
+    found = 0
+    if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
+        row = db.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
+        found = row[0] if row else 0
+    if found > SCHEMA:
+        return found
+    db.execute("BEGIN IMMEDIATE")
+    for statement in _TABLES:
+        db.execute(statement)
+    if found == 1:
+        db.execute("ALTER TABLE outbox ADD COLUMN crc INTEGER")  # of rows that are there: NULL, nothing is known
+    values = {"epoch": os.urandom(16), "sensor_uuid": os.urandom(16), "next_seq": 1} | dict.fromkeys(COUNTERS, 0)
+    db.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", values.items())
+    db.execute("INSERT OR REPLACE INTO meta VALUES ('schema', ?)", (SCHEMA,))
+    db.execute("COMMIT")
+    return SCHEMA
