@@ -166,10 +166,11 @@ class Writing:
 
     def _gap(self, connection: sa.Connection, peer: Peer, row: Row) -> None:
         gap = msgspec.msgpack.decode(row.body, type=GapRecord)
+        # A gap that grows before its acknowledgement came is sent again under its name.
         values = msgspec.structs.asdict(gap) | {"uuid": row.uuid, "sensor_uuid": peer.sensor_uuid}
         try:
             with connection.begin_nested():
-                connection.execute(self._upsert(schema.gaps), values | {"reason": rows.clean(gap.reason)})
+                connection.execute(self._upsert(schema.gaps, "count"), values | {"reason": rows.clean(gap.reason)})
         except (SQLAlchemyError, OverflowError) as error:
             faults.raise_unless_of_the_row(error)
             self._quarantine(connection, peer, row, error)

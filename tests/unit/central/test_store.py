@@ -80,6 +80,14 @@ def test_probe_and_gap_are_not_calls(store):
     assert count(store, schema.gaps) == 1
 
 
+def test_a_gap_that_grew_is_the_same_gap(store):
+    for seq, number in ((1, 5), (2, 9), (3, 7)):
+        gap = msgspec.msgpack.encode(GapRecord(5, 4 + number, number, "outbox full", 1))
+        store.ingest(PEER, Batch(EPOCH, [Row(seq, b"g" * 16, seq, GAP, gap)]))
+    with store._engine.connect() as connection:
+        assert connection.execute(sa.select(schema.gaps.c.count, schema.gaps.c.to_seq)).all() == [(9, 13)]
+
+
 def test_a_key_is_bound_at_first_use(store):
     def never(old):
         return False
