@@ -40,7 +40,7 @@ packages: ## install the Debian packages that the tests need (root)
 	fi
 
 integration: venv ## the tests with real parts: MariaDB, sipp, AF_PACKET in namespaces (root)
-	@$(if $(wildcard tests/integration/test_*.py),$(BIN)/pytest -q tests/integration,echo "no integration tests yet")
+	@$(BIN)/pytest -q -n 2 --dist loadfile tests/integration
 
 demo: venv ## three real hosts on this machine, rolled out, with real calls (root); demo-down takes them back
 	@$(BIN)/python molecule/resources/demo.py up

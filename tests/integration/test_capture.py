@@ -103,6 +103,7 @@ class Stub:  # stands for the analysis: one call that is open until the end
     counters, active_calls, seen = {}, 1, 0
     def feed(self, block): self.seen += len(block); return []
     def tick(self, now): return []
+    def checkpoints(self, now): return [], []
     def finish(self, why):
         return [CallRecord(uuid=bytes(16), call_id=str(self.seen), setup_time=1, end_reason=why, partial=True)]
 ring = open_ring("vb", ring_mb=4, snaplen=3200, promisc=False, bpf="udp port 7000")
