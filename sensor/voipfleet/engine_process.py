@@ -28,21 +28,12 @@ class EngineFailed(VoipfleetError):
 
 
 class EngineProcess:
-    """In the event loop, `on_record` gets the msgpack CallRecord of each finished call, `on_checkpoint` through which
-    block that was handed over it goes and that of an open one, `on_packets` each packed block that goes on to others,
-    `on_heard` the time (ns) before which there are no more, `on_done` through which block that was handed over all is
-    analysed."""
+    """`start` it, then `listen`: what it has to say until then waits in it, within its bounds."""
 
-    def __init__(self, config_path: str, on_record: Callable[[bytes], None],
-                 on_checkpoint: Callable[[int, bytes], None], on_packets: Callable[[bytes], None],
-                 on_heard: Callable[[int], None], on_done: Callable[[int], None]):  # fmt: skip
+    def __init__(self, config_path: str):
         self._config_path = config_path
-        self._on = {
-            pipe.RECORD: on_record, pipe.PACKETS: on_packets,
-            pipe.HEARD: lambda body: on_heard(int.from_bytes(body, "big")),
-            pipe.CHECKPOINT: lambda body: on_checkpoint(int.from_bytes(body[:8], "big"), body[8:]),
-            pipe.DONE: lambda body: on_done(int.from_bytes(body, "big")),
-        }  # fmt: skip
+        self._on: dict[int, Callable[[bytes], None]] = {}
+        self._listening = asyncio.Event()
         self._process: asyncio.subprocess.Process | None = None
         self.status: dict[str, int] = {}
         self.heard = time.monotonic()
@@ -71,6 +62,22 @@ class EngineProcess:
         self._reading = asyncio.create_task(self._read(reader))
         await self._ready
 
+    def listen(self, on_record: Callable[[bytes], None], on_checkpoint: Callable[[int, bytes], None],
+               on_packets: Callable[[bytes], None], on_heard: Callable[[int], None],
+               on_done: Callable[[int], None]) -> None:  # fmt: skip
+        """In the event loop, `on_record` gets the msgpack CallRecord of each finished call, `on_checkpoint` that of an
+        open one and through which block that was handed over it goes, `on_packets` each packed block that goes on to
+        others, `on_heard` the time (ns) before which there are no more, `on_done` through which block that was handed
+        over all is analysed."""
+        self._on = {
+            pipe.RECORD: on_record, pipe.PACKETS: on_packets,
+            pipe.HEARD: lambda body: on_heard(int.from_bytes(body, "big")),
+            pipe.CHECKPOINT: lambda body: on_checkpoint(int.from_bytes(body[:8], "big"), body[8:]),
+            pipe.DONE: lambda body: on_done(int.from_bytes(body, "big")),
+        }  # fmt: skip
+        self.heard = time.monotonic()
+        self._listening.set()
+
     async def hand(self, handed: Handed) -> None:
         """A block of another host, or without one what its clock says; waits while the engine has enough."""
         kind = pipe.PACKETS if handed.seq else pipe.HEARD
@@ -88,6 +95,7 @@ class EngineProcess:
                     self.status = msgspec.msgpack.decode(body)
                 elif kind == pipe.READY and not self._ready.done():
                     self._ready.set_result(None)
+                    await self._listening.wait()
                 elif kind == pipe.FAILED and not self._ready.done():
                     fault = msgspec.msgpack.decode(body)
                     self._ready.set_exception(EngineFailed(fault["sentence"], fault["exit_code"]))
@@ -105,6 +113,7 @@ class EngineProcess:
         """Let the engine hand over everything, open calls too; then it has ended."""
         if not self._process:
             return
+        self._listening.set()
         if self._process.returncode is None:
             self._process.send_signal(signal.SIGTERM)
         try:

@@ -8,6 +8,7 @@ Nothing here may make the engine wait: it runs in its own process and is only li
 """
 
 import asyncio
+import functools
 import hashlib
 import logging
 import signal
@@ -18,13 +19,15 @@ from pathlib import Path
 from voipfleet import __version__, memory, report, systemd
 from voipfleet.audit import Audit
 from voipfleet.duties import duties
+from voipfleet.engine_process import EngineProcess
 from voipfleet.errors import VoipfleetError
 from voipfleet.manager import Manager
 from voipfleet.options import BY_KEY
 from voipfleet.records.intake import Intake
 from voipfleet.records.messages import Status
-from voipfleet.records.outbox import Outbox
-from voipfleet.records.spool import Spool
+from voipfleet.records.outbox import OutboxError
+from voipfleet.records.salvage import open_outbox
+from voipfleet.records.spool import Opening, Spool
 
 log = logging.getLogger("voipfleet")
 ENGINE_SILENT = 10.0  # seconds without a word from the engine before the watchdog is no longer fed
@@ -40,7 +43,8 @@ class Service:
         self.name = config.name_sensor or socket.gethostname()
         self.started, self.ready = time.time(), False
         self.duties = duties(config)
-        self.engine = self.spool = self.intake = self.uplink = self.packets = self.stored = None
+        self.engine = self.intake = self.uplink = self.packets = self.stored = self.audit = None
+        self.spool: Spool | Opening = Opening()
         self.listeners: list = []
         self.sensors: dict[tuple, dict] = {}
         self._tasks: list[asyncio.Task] = []
@@ -53,19 +57,18 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         config = self.config
-        outbox = Outbox(Path(config.spooldir) / "outbox.db", keep_acked_hours=config.keep_acked_hours)
-        self.spool = Spool(outbox)
-        self.intake = Intake(self.spool, self.name, self._clock_offset)
-        self.audit = Audit(Path(config.spooldir) / "audit.log")
-        self.audit.write("start", version=__version__, mode=self.mode(), config=self._digest())
         manager = Manager(Path(config.control_socket), report.commands(self))
         try:
             await manager.start()
+            if self.duties.engine:  # capture begins; what comes of it waits until the outbox is checked
+                self.engine = EngineProcess(self.config_path)
+                await self.engine.start()
+            await self._open_outbox()
             if self._stores:
                 await self._open_store()
             await self._open_links()
-            if self.duties.engine:
-                await self._start_engine()
+            if self.engine:
+                self._listen()
             self._background(self.spool.run())
             self._background(self._watchdog())
             if self.packets:
@@ -148,13 +151,27 @@ class Service:
         if self.stored:
             await self.stored.close()
         await manager.close()
-        self.audit.write("stop")
-        self.audit.close()
+        if self.audit:
+            self.audit.write("stop")
+            self.audit.close()
 
     def _background(self, work) -> None:
         self._tasks.append(asyncio.create_task(work))
 
     # -- parts ---------------------------------------------------------------------------------------
+
+    async def _open_outbox(self) -> None:
+        """A check reads all of it, so it runs beside everything else."""
+        folder = Path(self.config.spooldir)
+        opening = functools.partial(open_outbox, folder / "outbox.db", keep_acked_hours=self.config.keep_acked_hours)
+        outbox = await asyncio.get_running_loop().run_in_executor(None, opening)
+        if outbox.leftovers:
+            log.warning("%d calls were up when this instance last ended without a word; they are recorded as partial",
+                        outbox.leftovers)  # fmt: skip
+        self.spool = Spool(outbox)
+        self.intake = Intake(self.spool, self.name, self._clock_offset)
+        self.audit = Audit(folder / "audit.log")
+        self.audit.write("start", version=__version__, mode=self.mode(), config=self._digest())
 
     async def _open_store(self) -> None:
         from voipfleet.central.store import Store, StoreUnavailable
@@ -228,15 +245,12 @@ class Service:
 
             self.stored.seen(Peer(source, peer["name"], peer["key"], peer["address"]), status)
 
-    async def _start_engine(self) -> None:
-        from voipfleet.engine_process import EngineProcess
-
+    def _listen(self) -> None:
         hub = self.packets.hub if self.packets else None
-        self.engine = EngineProcess(
-            self.config_path, on_record=self.intake.record, on_checkpoint=self.intake.checkpoint,
+        self.engine.listen(
+            on_record=self.intake.record, on_checkpoint=self.intake.checkpoint,
             on_packets=hub.own if hub else _nothing, on_heard=hub.own_heard if hub else _nothing,
             on_done=self._analysed)  # fmt: skip
-        await self.engine.start()
 
     async def _hand(self, handed) -> None:
         await self.engine.hand(handed)
@@ -261,8 +275,8 @@ class Service:
             try:
                 welcome = await self.stored.welcome(self.spool.sensor_uuid)
                 await deliver(self.spool, LocalTarget(self.stored, peer, welcome), self._status)
-            except* StoreUnavailable:
-                pass  # said once, by StoreThread
+            except* (StoreUnavailable, OutboxError):
+                pass  # said once, by StoreThread and Spool
             await asyncio.sleep(RETRY)
 
     async def _watchdog(self) -> None:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from voipfleet.records import resume
 from voipfleet.records.messages import WINDOW, Ack, Batch, Status, Welcome
+from voipfleet.records.outbox import OutboxError
 from voipfleet.records.spool import Spool
 
 log = logging.getLogger("voipfleet.delivery")
@@ -57,6 +58,7 @@ class _Flow:
 
     def __init__(self, spool: Spool, target: Target, start: int):
         self._spool, self._target, self._sent = spool, target, start
+        self._epoch = spool.state.epoch
         self._window = asyncio.Semaphore(WINDOW)
         self._in_flight: list[int] = []  # the last sequence number of each batch
 
@@ -64,12 +66,14 @@ class _Flow:
         spool = self._spool
         while True:
             async with spool.changed:
-                await spool.changed.wait_for(lambda: spool.state.next_seq > self._sent + 1)
+                await spool.changed.wait_for(lambda: spool.state.next_seq > self._sent + 1 or self._renewed())
+            self._check()
             rows = await spool.read(self._sent)
             if not rows:  # only acknowledged rows were there, and they were deleted
                 self._sent = spool.state.next_seq - 1
                 continue
             await self._window.acquire()
+            self._check()
             self._sent = rows[-1].seq
             self._in_flight.append(self._sent)
             await self._target.send_batch(Batch(spool.state.epoch, rows))
@@ -77,12 +81,20 @@ class _Flow:
     async def receive(self) -> None:
         while True:
             ack = await self._target.recv_ack()
-            if ack.epoch != self._spool.state.epoch:
+            self._check()
+            if ack.epoch != self._epoch:
                 continue
             await self._spool.acknowledge(min(ack.through_seq, self._sent))
             while self._in_flight and self._in_flight[0] <= ack.through_seq:
                 self._in_flight.pop(0)
                 self._window.release()
+
+    def _renewed(self) -> bool:
+        return self._spool.state.epoch != self._epoch
+
+    def _check(self) -> None:
+        if self._renewed():
+            raise OutboxError("outbox: it has begun a new file; delivery begins again")
 
 
 async def _tell(target: Target, status: Callable[[], Status]) -> None:

@@ -56,6 +56,8 @@ class Outbox:
 
     def __init__(self, path: Path, *, keep_acked_hours: int = 24, quota_rows: int = QUOTA_ROWS,
                  quota_bytes: int = QUOTA_BYTES):  # fmt: skip
+        self.path = path
+        self.options = {"keep_acked_hours": keep_acked_hours, "quota_rows": quota_rows, "quota_bytes": quota_bytes}
         self._keep = keep_acked_hours * 3600
         self._quota, self._quota_bytes = quota_rows, quota_bytes
         try:

@@ -3,16 +3,30 @@
 import asyncio
 import contextlib
 import logging
+import sqlite3
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+from voipfleet.records import salvage
 from voipfleet.records.messages import CALL, CHECKPOINT, Row
-from voipfleet.records.outbox import Origin, Outbox, OutboxState
+from voipfleet.records.outbox import Origin, Outbox, OutboxError, OutboxState
 
 log = logging.getLogger("voipfleet.outbox")
 GROUP_SECONDS, GROUP_ROWS = 0.05, 100  # a sync costs milliseconds whatever it carries
 LAZY_SECONDS = 0.4  # for checkpoints of open calls
+RENEW_EVERY = 60.0  # s between tries to begin a new file: a disk that fails would fill up with damaged ones
 MAX_PENDING = 100_000  # rows in memory while the disk refuses; beyond it the oldest go, counted
+
+
+class Opening:
+    """Stands for the spool while its outbox is checked."""
+
+    state = OutboxState(b"", 1, 0, 1, 0, 0, 0, 0)
+    failing, dropped, sensor_uuid = "the outbox is still being checked", 0, b""
+
+    def __bool__(self) -> bool:
+        return False
 
 
 class Spool:
@@ -30,10 +44,17 @@ class Spool:
         self._committing = asyncio.Lock()
         self.changed = asyncio.Condition()  # notified at every commit and acknowledgement
         self.dropped = 0
-        self.failing = ""
+        self._fault = self._alarm = ""  # what is wrong now; what was wrong with a file that was put aside
+        self._renew_at = 0.0
+        self._abandoned: list[Outbox] = []  # never closed: that would write to them
         self.state: OutboxState = outbox.state()
         self.sensor_uuid = outbox.sensor_uuid
         self.origins = outbox.origins()  # as it was at the start
+
+    @property
+    def failing(self) -> str:
+        """The sentence for `voipfleet status`; empty when all is well."""
+        return self._fault or self._alarm
 
     def put(self, uuid: bytes, revision: int, kind: int, body: bytes) -> None:
         if kind == CHECKPOINT:
@@ -83,33 +104,64 @@ class Spool:
         try:
             await self._call(self._outbox.append, rows, origins, checkpoints)
         except Exception as error:  # a full or failing disk must not end the daemon
-            if not self.failing:
-                log.error("outbox: cannot write records (%s); make room on its file system", error)
-            self.failing = str(error)
             self._pending = rows + self._pending
             self._origins = origins | self._origins
             self._checkpoints = checkpoints | self._checkpoints
             self._wake.set()
+            if await self._renew(error):
+                return await self._commit()
+            if not self._fault:
+                log.error("outbox: cannot write records (%s); make room on its file system", error)
+            self._fault = str(error)
             return False
-        if self.failing:
+        if self._fault:
             log.warning("outbox: writing records again")
-            self.failing = ""
+            self._fault = ""
         await self._progress()
         return True
 
+    async def _renew(self, error: Exception) -> bool:
+        """Begin a new file where nothing more may be written to the one that is there; whether that was done."""
+        if not salvage.fatal(error) or time.monotonic() < self._renew_at:
+            return False
+        self._renew_at = time.monotonic() + RENEW_EVERY
+        old = self._outbox
+        try:
+            self._outbox = await self._call(lambda: salvage.renew(old.path, str(error), **old.options))
+        except OutboxError as again:
+            log.error("%s", again)
+            return False
+        self._abandoned.append(old)
+        self._alarm = (f"{old.path}: could not be used any more ({error}) and was put aside, records go on in a new"
+                       " file; check the disk, then restart this service")  # fmt: skip
+        return True
+
     async def read(self, after: int) -> list[Row]:
-        return await self._call(self._outbox.read, after)
+        return await self._ask("read", after)
 
     async def acknowledge(self, through: int) -> None:
-        await self._call(self._outbox.acknowledge, through)
+        try:
+            await self._ask("acknowledge", through)
+        except OutboxError as error:  # nothing is lost: it is sent again, or acknowledged with what comes later
+            log.warning("%s", error)
         await self._progress()
 
     async def uuid_at(self, seq: int) -> bytes | None:
-        return await self._call(self._outbox.uuid_at, seq)
+        return await self._ask("uuid_at", seq)
 
     async def new_epoch(self) -> None:
-        await self._call(self._outbox.new_epoch)
+        await self._ask("new_epoch")
         await self._progress()
+
+    async def _ask(self, name: str, *args):
+        """What delivery wants of the outbox. Raises OutboxError: the connection is to end and to begin anew."""
+        try:
+            return await self._call(getattr(self._outbox, name), *args)
+        except sqlite3.Error as error:
+            async with self._committing:
+                if await self._renew(error):
+                    await self._progress()
+            raise OutboxError(f"outbox: {error}; delivery begins again") from None
 
     async def find(self, uuid: bytes, after: int) -> int | None:
         """The sequence number of the row `uuid` among the rows after `after`."""
@@ -123,8 +175,11 @@ class Spool:
             await self.changed.wait_for(lambda: self.state.acked_through >= seq)
 
     async def close(self) -> None:
-        await self.flush()
-        await self._call(self._outbox.close)
+        if not await self.flush():
+            log.error("outbox: %d records could not be written (%s) and end with this process", len(self._pending),
+                      self._fault)  # fmt: skip
+        with contextlib.suppress(sqlite3.Error):
+            await self._call(self._outbox.close)
         self._thread.shutdown()
 
     async def _call(self, function, *args):

@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+import sqlite3
 
 import pytest
 from voipfleet.records.delivery import deliver
-from voipfleet.records.messages import CALL, WINDOW, Ack, Status, Welcome
-from voipfleet.records.outbox import Outbox
+from voipfleet.records.messages import CALL, CHECKPOINT, WINDOW, Ack, Status, Welcome
+from voipfleet.records.outbox import Outbox, OutboxError
+from voipfleet.records.salvage import open_outbox
 from voipfleet.records.spool import Spool
 
 
@@ -153,5 +155,106 @@ def test_a_second_flush_waits_for_the_one_that_is_committing(tmp_path):
         assert await spool.flush()
         assert spool.state.next_seq == 2
         await first
+
+    asyncio.run(main())
+
+
+def broken(spool, name, error="disk I/O error", times=1):
+    """The next calls of a method of the outbox fail; every later call of anything that writes to it is a fault."""
+    outbox, left = spool._outbox, [times]
+
+    def fails(*_):
+        assert left[0] > 0, "used once more after it failed"
+        left[0] -= 1
+        raise sqlite3.OperationalError(error)
+
+    setattr(outbox, name, fails)
+    return outbox
+
+
+def test_after_an_error_of_the_disk_a_new_file_takes_over_with_all_that_was_put(tmp_path, caplog):
+    async def main():
+        spool, sent = await filled(tmp_path, 20)
+        await spool.acknowledge(5)
+        epoch, uuid = spool.state.epoch, spool.sensor_uuid
+        broken(spool, "append")
+        spool.put(b"n" * 16, 1, CALL, b"new")
+        spool.put(b"o" * 16, 1, CHECKPOINT, b"open")
+        assert await spool.flush()
+        assert [row.uuid for row in await spool.read(0)] == [*sent, b"n" * 16]
+        state = spool.state
+        assert state.epoch != epoch and (state.queued, state.acked_through, state.gaps) == (16, 5, 0)
+        assert "disk I/O error" in spool.failing and "restart this service" in spool.failing
+        assert len(list(tmp_path.glob("outbox.db.corrupt-*"))) >= 1 and "damaged" in caplog.text
+        await spool.close()
+        again = open_outbox(tmp_path / "outbox.db")
+        assert (again.sensor_uuid, again.leftovers, again.state().queued) == (uuid, 1, 17)
+
+    asyncio.run(main())
+
+
+def test_a_disk_that_goes_on_failing_costs_no_file_a_second_and_no_record(tmp_path, monkeypatch):
+    async def main():
+        spool, sent = await filled(tmp_path, 3)
+        broken(spool, "append")
+        fails = [3]
+
+        def append(self, *arguments, append=Outbox.append):
+            fails[0] -= 1
+            if fails[0] >= 0:
+                raise sqlite3.OperationalError("disk I/O error")
+            return append(self, *arguments)
+
+        monkeypatch.setattr(Outbox, "append", append)
+        spool.put(b"n" * 16, 1, CALL, b"new")
+        for _ in range(3):
+            assert not await spool.flush()
+        assert len(list(tmp_path.glob("outbox.db.corrupt-*[0-9Z]"))) == 1
+        assert await spool.flush()
+        assert [row.uuid for row in await spool.read(0)] == [*sent, b"n" * 16]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("name", ["read", "acknowledge"])
+def test_delivery_begins_again_with_the_new_file(tmp_path, name):
+    async def main():
+        spool, sent = await filled(tmp_path, 600)
+        epoch, table = spool.state.epoch, []
+        broken(spool, name)
+        with pytest.raises(ExceptionGroup) as raised:
+            await asyncio.wait_for(deliver(spool, FakeTarget(table, welcome()), status), 5)
+        assert raised.group_contains(OutboxError)
+        await until_acknowledged(spool, FakeTarget(table, welcome(epoch, len(table), table[-1] if table else b"")))
+        assert spool.state.epoch != epoch and set(table) == set(sent)
+        assert spool.state.acknowledged == 600
+
+    asyncio.run(main())
+
+
+def test_delivery_notices_that_a_commit_began_a_new_file(tmp_path):
+    async def main():
+        spool, _ = await filled(tmp_path, 10)
+        delivering = asyncio.create_task(deliver(spool, FakeTarget([], welcome()), status))
+        await asyncio.wait_for(spool.wait_acknowledged(10), 5)
+        broken(spool, "append")
+        spool.put(b"n" * 16, 1, CALL, b"new")
+        assert await spool.flush()
+        with pytest.raises(ExceptionGroup) as raised:
+            await asyncio.wait_for(delivering, 5)
+        assert raised.group_contains(OutboxError)
+
+    asyncio.run(main())
+
+
+def test_a_disk_that_is_full_when_an_acknowledgement_comes_ends_nothing(tmp_path):
+    async def main():
+        spool, _ = await filled(tmp_path, 10)
+        outbox = broken(spool, "acknowledge", "database or disk is full")
+        await spool.acknowledge(5)
+        assert spool.state.acked_through == 0
+        del outbox.acknowledge
+        await spool.acknowledge(10)
+        assert spool.state.queued == 0 and list(tmp_path.glob("*.corrupt*")) == []
 
     asyncio.run(main())
