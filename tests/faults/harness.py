@@ -6,6 +6,7 @@
 import collections
 import secrets
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -27,7 +28,7 @@ class Fleet:
         self.password = folder / "password"
         self.password.write_text(secrets.token_urlsafe(32) + "\n")
         self.password.chmod(0o600)
-        self._psk = keys.psk_from_password(self.password.read_text().strip(), "default")
+        self.psk = keys.psk_from_password(self.password.read_text().strip(), "default")
         self.sensors: list[Sensor] = []
         self.daemons: list[Daemon] = []
         settings = {}
@@ -37,6 +38,7 @@ class Fleet:
             settings = {"mysqlhost": server.socket, "mysqldb": self.database, "mysqluser": self.database}
         self.central = self.daemon("central", name_sensor="hq", server_bind="127.0.0.1", **settings, **central)
         self.pin = self.central.keygen()
+        self.public = keys.decode(self.pin, "server_key")
         if server:
             said = self.central.command("db", "migrate", "--user", "root")
             assert said.returncode == 0, said.stderr
@@ -57,7 +59,7 @@ class Fleet:
 
     def simulated(self, name: str = "s1", port: int = PORT, **more) -> Sensor:
         """A sensor without packets, not started."""
-        made = Sensor(self.folder / name, self.namespace, self._psk, port=port, name=name, pin=self.pin, **more)
+        made = Sensor(self.folder / name, self.namespace, self.psk, port=port, name=name, pin=self.pin, **more)
         self.sensors.append(made)
         return made
 
@@ -119,3 +121,18 @@ def committed(daemon: Daemon) -> list[bytes]:
     path = daemon.folder / "spool" / "outbox.db"
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=20)) as database:
         return [uuid for (uuid,) in database.execute("SELECT uuid FROM outbox WHERE kind = ? ORDER BY seq", (CALL,))]
+
+
+def captures(status: dict) -> bool:
+    return "capture_read_packets_total" in status.get("capture", {})
+
+
+def settled(status: dict) -> bool:
+    return status["records"]["queued"] == 0 and status["capture"]["calls_active"] == 0
+
+
+def wait(condition, seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)

@@ -5,7 +5,7 @@ import statistics
 import time
 
 import pytest
-from faults.harness import PORT, Fleet, committed
+from faults.harness import PORT, Fleet, captures, committed, settled, wait
 from faults.traffic import Calls
 from support import mariadb
 from support.chaos import Chaos
@@ -134,18 +134,3 @@ def test_row37_sigterm_under_load(fleet, saw):
     saw("kill -TERM of the sensor 3 times at 200 calls/s, then of the central",
         f"it ended within {longest:.1f} s; {counts['created']} records, 0 lost, 0 twice; the central's last word was"
         " heard")  # fmt: skip
-
-
-def captures(status: dict) -> bool:
-    return "capture_read_packets_total" in status.get("capture", {})
-
-
-def settled(status: dict) -> bool:
-    return status["records"]["queued"] == 0 and status["capture"]["calls_active"] == 0
-
-
-def wait(condition, seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)

@@ -169,7 +169,7 @@ def test_row24_who_is_refused_keeps_its_records_and_tries_at_intervals(namespace
         assert fleet.password.read_text().strip() not in fleet.central.log() + audit
         allow(fleet, wrong, unknown, revoked)
         wrong.stop()
-        wrong._psk = fleet._psk
+        wrong._psk = fleet.psk
         wrong.start()
         fleet.central.stop()
         fleet.central.start()

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from support import netns
 from support.caller import TO_A, TO_B, Wire, sdp, sip
@@ -55,13 +56,10 @@ class Calls:
 
 def inside(namespace: str, make: Callable):
     """What `make()` returns in the namespace; its sockets stay of there."""
-    made = []
 
-    def run() -> None:
+    def run():
         netns.enter(namespace)
-        made.append(make())
+        return make()
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    return made[0]
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(run).result()
