@@ -4,11 +4,12 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help docs venv packages test unit lint integration molecule demo demo-down bench fuzz clean
+.PHONY: help docs venv packages test unit lint integration molecule demo demo-down bench fuzz soak clean
 
 # What the tests use of Debian's packages; installed by `make packages` where something is missing.
 PACKAGES := sip-tester tshark sngrep tcpdump tcpreplay mariadb-server mariadb-client libpcap0.8 iproute2 nftables \
-    systemd systemd-container mmdebstrap openssh-client
+    systemd systemd-container mmdebstrap openssh-client \
+    strace libfaketime e2fsprogs
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -66,6 +67,15 @@ fuzz: $(VENV)/.fuzz ## look for input that breaks a parser: make fuzz TARGET=sip
 $(VENV)/.fuzz: $(VENV)/.ready sensor/requirements/fuzz.txt
 	@$(BIN)/python -m pip install --quiet --require-hashes -r sensor/requirements/fuzz.txt
 	@touch $@
+
+# Faults one after the other, since several of them measure; then the fuzz targets, two at a time.
+soak: venv packages $(VENV)/.fuzz ## all faults of docs/faults.md, then each fuzz target for two minutes (root, 45 min)
+	@rm -f .build/faults.json && mkdir -p .build
+	@status=0; VOIPFLEET_FAULTS=.build/faults.json $(BIN)/pytest -q tests/faults || status=1; \
+	cp .build/faults.json docs/faults.json; PYTHONPATH=tests $(BIN)/python -m faults.report --check || status=1; \
+	targets=$$(PYTHONPATH=tests $(BIN)/python -c "from fuzz.targets import TARGETS; print(*TARGETS)"); \
+	printf '%s\n' $$targets | xargs -P 2 -I{} $(BIN)/python tests/fuzz/run.py {} --seconds 120 || status=1; \
+	echo "soak: $$([ $$status = 0 ] && echo all is well || echo something failed, see above)"; exit $$status
 
 test: venv packages lint unit integration molecule ## everything that CI runs
 

@@ -55,8 +55,6 @@ def test_row12_a_long_outage_is_made_up_for_in_order(fleet, saw, seconds):
     )
 
 
-@pytest.mark.xfail(strict=True, reason="a gap record that is itself given up takes its count with it: "
-                                       "Outbox._give_up_oldest does not merge them")  # fmt: skip
 def test_row13_beyond_its_bound_the_outbox_gives_up_the_oldest_and_says_how_many(fleet, saw):
     fleet.central.start()
     fleet.central.stop()
@@ -160,7 +158,7 @@ def test_row24_who_is_refused_keeps_its_records_and_tries_at_intervals(namespace
             sensor.put(10)
         for reason in ("password", "unknown_key"):
             fleet.central.until(lambda status, reason=reason: counted(status, f"refused_{reason}") >= 2)
-        time.sleep(5)
+        time.sleep(2)
         status = fleet.central.until(lambda status: True)
         tries = counted(status, "refused_password") + counted(status, "refused_unknown_key")
         assert tries < 60 and [sensor.state.queued for sensor in fleet.sensors] == [10, 10, 10]
@@ -178,7 +176,7 @@ def test_row24_who_is_refused_keeps_its_records_and_tries_at_intervals(namespace
         counts = fleet.check()
     saw(
         "a wrong password, a key that is not listed, one that was taken off the list",
-        f"refused {tries} times in about 6 s, each reason in the audit log; once mended all {counts['created']} records"
+        f"refused {tries} times within seconds, each reason in the audit log; once mended all {counts['created']} records"
         " came",
     )
 
