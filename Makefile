@@ -40,8 +40,8 @@ packages: ## install the Debian packages that the tests need (root)
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	fi
 
-integration: venv ## the tests with real parts: MariaDB, sipp, AF_PACKET in namespaces (root)
-	@$(BIN)/pytest -q -n 2 --dist loadfile tests/integration
+integration: venv ## the tests with real parts: MariaDB, sipp, AF_PACKET in namespaces, and faults (root)
+	@$(BIN)/pytest -q -n 2 --dist loadfile -m "not soak" tests/integration tests/faults
 
 demo: venv ## three real hosts on this machine, rolled out, with real calls (root); demo-down takes them back
 	@$(BIN)/python molecule/resources/demo.py up

@@ -15,11 +15,11 @@ from faults.rows import CANNOT, ELSEWHERE, ROWS
 DOCS = Path(__file__).parents[2] / "docs"
 HEAD = """# Faults: what was done to it, and what was seen
 
-Made by `make soak` from what its tests saw on one Linux machine of two cores. They are in `tests/faults`, those of a row
-are named `test_rowNN_...`. After each of them the same is checked: **created = rows + gaps**, no record and no call twice,
-the counters of the sensor balance, nobody's log has a traceback. Faults are made by a TCP proxy of the tests' own
-(`tests/support/chaos.py`), nft, signals, strace, small file systems and libfaketime. Records without packets come from the
-daemon's own outbox and uplink in the test's process, so that hundreds a second cost next to nothing.
+Made by `make soak` from what its tests saw on one Linux machine of two cores. They are in `tests/faults`; those of a
+row are named `test_rowNN_...`. After each of them the same is checked: **created = rows + gaps**, no record and no call
+twice, the counters of the sensor balance, nobody's log has a traceback. Faults are made by a TCP proxy of the tests'
+own (`tests/support/chaos.py`), nft, signals, strace, small file systems and libfaketime. Records without packets come
+from the daemon's own outbox and uplink in the test's process, so that hundreds a second cost next to nothing.
 
 """
 

@@ -176,8 +176,8 @@ def test_row24_who_is_refused_keeps_its_records_and_tries_at_intervals(namespace
         counts = fleet.check()
     saw(
         "a wrong password, a key that is not listed, one that was taken off the list",
-        f"refused {tries} times within seconds, each reason in the audit log; once mended all {counts['created']} records"
-        " came",
+        f"refused {tries} times within seconds, each reason in the audit log; once mended all"
+        f" {counts['created']} records came",
     )
 
 
