@@ -80,10 +80,9 @@ OPTIONS: tuple[Option, ...] = (
     Option("spooldir", "path", "/var/lib/voipfleet", "Folder for everything that this instance keeps."),
     _int("maxpoolsize", "102400", "Size of the packet store.", "packets", 1, 1 << 30, "MB", built=False),
     _int("maxpooldays", None, "Age of the packet store.", "packets", 1, 36500, "days", built=False),
-    _int("autocleanspoolminpercent", "1", "Free space to keep on the spool's file system.", "packets", 0, 99, "%",
-         built=False),
-    _int("autocleanmingb", "5", "Free space to keep on the spool's file system.", "packets", 0, 1 << 20, "GB",
-         built=False),
+    _int("autocleanspoolminpercent", "1", "Room for records: below this much free space of the spool's file system"
+         " (10 % at least, and `autocleanmingb` at most) packets that wait are dropped.", "packets", 0, 99, "%"),
+    _int("autocleanmingb", "5", "The most that this free space needs to be.", "packets", 0, 1 << 20, "GB"),
     # to a central
     Option("server_destination", "hosts", None, "The central; several are an ordered failover list.", "client"),
     _int("server_destination_port", "60024", "The central's port.", "client", *PORT),
@@ -131,6 +130,9 @@ OPTIONS: tuple[Option, ...] = (
     Option("mysqlpassword", "secret", None, "Database password; better in a file of its own.", "store"),
     Option("mysqlpassword_file", "path", None, "File that holds the database password.", "store"),
     # the daemon itself
+    Option("metrics_bind", "bind", "127.0.0.1", "Address for Prometheus; there is no authentication.", "manager"),
+    _int("metrics_port", None, "Port for Prometheus (/metrics, /healthz, /readyz); the rollout sets 9417.", "manager",
+         *PORT),
     Option("control_socket", "path", "/run/voipfleet/control", "Socket that `voipfleet status` asks.", "manager"),
     Option("key_file", "path", "/var/lib/voipfleet/node.key", "This node's static key (voipfleet keygen)."),
     Option("manager_ip", "bind", None, "Address of the manager.", "manager", aliases=("managerip",), built=False),

@@ -19,6 +19,7 @@ from voipfleet.relay.hub import Hub, Output, lag
 from voipfleet.relay.messages import Heard, Origin
 from voipfleet.relay.receive import Receiver
 from voipfleet.relay.send import Totals, send_blocks
+from voipfleet.room import Giver, same_disk
 from voipfleet.uplink import Uplink
 
 log = logging.getLogger("voipfleet.packets")
@@ -124,6 +125,11 @@ class Packets:
         if self._left:
             await self.hub.heard(own, Heard(Origin(self._name, [own]), time.time_ns()))
         await asyncio.Event().wait()
+
+    def givers(self, spool: Path) -> list[Giver]:
+        """Who can give back room on the disk of that folder."""
+        outputs = [output for output, _, _ in self._uplinks]
+        return [output.buffer.give_back for output in outputs if same_disk(self._folder(output.name), spool)]
 
     async def welcome(self, peer) -> Welcome:
         stream = self.receiver.expect(peer.sensor_uuid, peer.hello.spool_epoch, peer.hello.next_seq)

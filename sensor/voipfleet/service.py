@@ -22,12 +22,14 @@ from voipfleet.duties import duties
 from voipfleet.engine_process import EngineProcess
 from voipfleet.errors import VoipfleetError
 from voipfleet.manager import Manager
+from voipfleet.metrics.counting import Counting
 from voipfleet.options import BY_KEY
 from voipfleet.records.intake import Intake
 from voipfleet.records.messages import Status
 from voipfleet.records.outbox import OutboxError
 from voipfleet.records.salvage import open_outbox
 from voipfleet.records.spool import Opening, Spool
+from voipfleet.room import Room
 
 log = logging.getLogger("voipfleet")
 ENGINE_SILENT = 10.0  # seconds without a word from the engine before the watchdog is no longer fed
@@ -43,8 +45,9 @@ class Service:
         self.name = config.name_sensor or socket.gethostname()
         self.started, self.ready = time.time(), False
         self.duties = duties(config)
-        self.engine = self.intake = self.uplink = self.packets = self.stored = self.audit = None
+        self.engine = self.intake = self.uplink = self.packets = self.stored = self.audit = self.room = None
         self.spool: Spool | Opening = Opening()
+        self.counting = Counting(config, self._counters, lambda: report.status(self, {}))
         self.listeners: list = []
         self.sensors: dict[tuple, dict] = {}
         self._tasks: list[asyncio.Task] = []
@@ -70,7 +73,9 @@ class Service:
             if self.engine:
                 self._listen()
             self._background(self.spool.run())
+            self._background(self.room.run())
             self._background(self._watchdog())
+            self._background(self.counting.run())
             if self.packets:
                 for work in self.packets.work():
                     self._background(work)
@@ -147,9 +152,10 @@ class Service:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self.spool:
-            await self.spool.close()
+            await self.spool.close(self.room.drop_reserve)
         if self.stored:
             await self.stored.close()
+        await self.counting.close()
         await manager.close()
         if self.audit:
             self.audit.write("stop")
@@ -169,7 +175,10 @@ class Service:
             log.warning("%d calls were up when this instance last ended without a word; they are recorded as partial",
                         outbox.leftovers)  # fmt: skip
         self.spool = Spool(outbox)
+        self.room = Room(folder, min_gb=self.config.autocleanmingb, min_percent=self.config.autocleanspoolminpercent)
+        self.spool.emergency = self.room.emergency
         self.intake = Intake(self.spool, self.name, self._clock_offset)
+        await self.counting.start()
         self.audit = Audit(folder / "audit.log")
         self.audit.write("start", version=__version__, mode=self.mode(), config=self._digest())
 
@@ -216,6 +225,7 @@ class Service:
         self.packets = packets = await Packets.open(
             config, self.name, self.spool, self.duties, analyse=self._hand, note=self.intake.note, seen=self._seen,
             status=self._status, identity=identities[0], psk=psks[0])  # fmt: skip
+        self.room.givers += packets.givers(Path(config.spooldir))
         bind_key = self._bind_key if self.stored else KeyBook(Path(config.spooldir) / "known_sources").bind_key
         of_packets = {types.ROLE_PACKETS: (packets.welcome, packets.serve)}
         of_records = {types.ROLE_RECORDS: (self._welcome_records, self._serve_records)}
@@ -289,11 +299,13 @@ class Service:
     # -- what it says of itself ----------------------------------------------------------------------
 
     def _status(self) -> Status:
-        counters = dict(self.engine.status) if self.engine else {}
         return Status(
             self.name, self.config.id_sensor or 0, __version__, self.mode(), self.config.site or "",
-            int(self.started * 1e9), counters,
+            int(self.started * 1e9), self._counters(),
         )  # fmt: skip
+
+    def _counters(self) -> dict[str, int]:
+        return dict(self.engine.status) if self.engine else {}
 
 
 def _who(peer):

@@ -27,7 +27,7 @@ Origin = tuple[bytes, bytes]
 NOTHING: Mapping = MappingProxyType({})
 QUOTA_ROWS, QUOTA_BYTES = 3_000_000, 2 << 30  # beyond either the oldest rows are given up, as a gap record says
 SWEEP = 1000  # rows that one acknowledgement may delete for their age
-OUTBOX_FULL = "outbox full"
+OUTBOX_FULL, NOT_WRITTEN = "outbox full", "outbox could not be written"
 
 
 class OutboxError(VoipfleetError):
@@ -98,11 +98,12 @@ class Outbox:
         return (pages - free) * size
 
     def append(self, rows: list[tuple[bytes, int, int, bytes]], origins: Mapping[Origin, int] = NOTHING,
-               checkpoints: Mapping[bytes, bytes] = NOTHING) -> int:  # fmt: skip
+               checkpoints: Mapping[bytes, bytes] = NOTHING, lost: int = 0) -> int:  # fmt: skip
         """Store (uuid, revision, kind, body) rows in one transaction, synced; returns the last `seq`.
 
         `origins`: through which block of each capturing host's packets these are all records. `checkpoints`: by uuid
-        the records of open calls as they are now; that of a call whose record is among `rows` goes.
+        the records of open calls as they are now; that of a call whose record is among `rows` goes. `lost`: so many
+        records before these could not be stored; they have numbers, too, and a gap record.
         """
         now = int(time.time())
         with self._transaction():
@@ -110,6 +111,7 @@ class Outbox:
                                  [(uuid, body, checksum(uuid, 0, CHECKPOINT, body))
                                   for uuid, body in checkpoints.items()])  # fmt: skip
             self._db.executemany("DELETE FROM checkpoints WHERE uuid = ?", [row[:1] for row in rows if row[2] == CALL])
+            self._lose(lost, now)
             self._insert(rows, now)
             self._keep_origins(origins, now)
             self._bound(now)
@@ -148,6 +150,16 @@ class Outbox:
                     "DELETE FROM outbox WHERE created <= ? AND seq IN"
                     " (SELECT seq FROM outbox WHERE seq <= ? ORDER BY seq LIMIT ?)", (old, through, SWEEP)
                 )  # fmt: skip
+
+    def forget_acknowledged(self) -> int:
+        """A tenth of the acknowledged rows that are kept for a replay goes, for the sake of new ones; how many."""
+        acked = self._get("acked_through")
+        (first,) = self._db.execute("SELECT min(seq) FROM outbox").fetchone()
+        if not first or first > acked:
+            return 0
+        with self._transaction():
+            through = first + (acked - first) // 10
+            return self._db.execute("DELETE FROM outbox WHERE seq <= ?", (through,)).rowcount
 
     def uuid_at(self, seq: int) -> bytes | None:
         """The uuid of the row `seq`; None where it is not held any more (or not yet)."""
@@ -197,6 +209,13 @@ class Outbox:
         self._set("next_seq", first + len(rows))
         self._queued += len(rows)
         return first + len(rows) - 1
+
+    def _lose(self, count: int, now: int) -> None:
+        if count:
+            first = self._get("next_seq")
+            self._set("next_seq", first + count)
+            self._set("gaps", self._get("gaps") + count)
+            self._note_gap(GapRecord(first, first + count - 1, count, NOT_WRITTEN, now * 1_000_000_000), [], now)
 
     def _take_over(self) -> int:
         """Checkpoints become records; how many there were."""

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from voipfleet.records import salvage
@@ -45,7 +45,9 @@ class Spool:
         self.changed = asyncio.Condition()  # notified at every commit and acknowledgement
         self.dropped = 0
         self._fault = self._alarm = ""  # what is wrong now; what was wrong with a file that was put aside
+        self._untold = 0  # rows that went for want of memory, and of which no gap record tells yet
         self._renew_at = 0.0
+        self.emergency: Callable[[], Awaitable[bool]] | None = None  # asked for room on a full disk: is there some now
         self._abandoned: list[Outbox] = []  # never closed: that would write to them
         self.state: OutboxState = outbox.state()
         self.sensor_uuid = outbox.sensor_uuid
@@ -67,6 +69,7 @@ class Spool:
         if len(self._pending) > MAX_PENDING:
             del self._pending[0]
             self.dropped += 1
+            self._untold += 1
         self._wake.set()
         if len(self._pending) >= GROUP_ROWS:
             self._full.set()
@@ -96,19 +99,21 @@ class Spool:
         if self._lazy:
             self._lazy.cancel()
             self._lazy = None
-        if not (self._pending or self._origins or self._checkpoints):
+        if not (self._pending or self._origins or self._checkpoints or self._untold):
             return True
         rows, self._pending = self._pending, []
         origins, self._origins = self._origins, {}
         checkpoints, self._checkpoints = self._checkpoints, {}
+        lost, self._untold = self._untold, 0
         try:
-            await self._call(self._outbox.append, rows, origins, checkpoints)
+            await self._call(self._outbox.append, rows, origins, checkpoints, lost)
         except Exception as error:  # a full or failing disk must not end the daemon
             self._pending = rows + self._pending
             self._origins = origins | self._origins
             self._checkpoints = checkpoints | self._checkpoints
+            self._untold += lost
             self._wake.set()
-            if await self._renew(error):
+            if await self._renew(error) or (full(error) and await self._room()):
                 return await self._commit()
             if not self._fault:
                 log.error("outbox: cannot write records (%s); make room on its file system", error)
@@ -119,6 +124,15 @@ class Spool:
             self._fault = ""
         await self._progress()
         return True
+
+    async def _room(self) -> bool:
+        """Others, then what is kept only for a replay; whether there is some more."""
+        if self.emergency and await self.emergency():
+            return True
+        try:
+            return await self._call(self._outbox.forget_acknowledged) > 0
+        except sqlite3.Error:
+            return False
 
     async def _renew(self, error: Exception) -> bool:
         """Begin a new file where nothing more may be written to the one that is there; whether that was done."""
@@ -174,10 +188,13 @@ class Spool:
         async with self.changed:
             await self.changed.wait_for(lambda: self.state.acked_through >= seq)
 
-    async def close(self) -> None:
-        if not await self.flush():
-            log.error("outbox: %d records could not be written (%s) and end with this process", len(self._pending),
-                      self._fault)  # fmt: skip
+    async def close(self, reserve: Callable[[], bool] = lambda: False) -> None:
+        """Write what is left; on a full disk with the room that `reserve()` gives, be it only how many are lost."""
+        if not await self.flush() and not (reserve() and await self.flush()):
+            lost = self._untold + len(self._pending)
+            log.error("outbox: %d records could not be written (%s) and end with this process", lost, self._fault)
+            with contextlib.suppress(Exception):
+                await self._call(self._outbox.append, [], {}, {}, lost)
         with contextlib.suppress(sqlite3.Error):
             await self._call(self._outbox.close)
         self._thread.shutdown()
@@ -189,3 +206,8 @@ class Spool:
         self.state = await self._call(self._outbox.state)
         async with self.changed:
             self.changed.notify_all()
+
+
+def full(error: Exception) -> bool:
+    """Whether a disk is full."""
+    return isinstance(error, sqlite3.Error) and str(error).startswith("database or disk is full")

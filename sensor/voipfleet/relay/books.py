@@ -15,6 +15,7 @@ import msgspec
 from voipfleet.relay.messages import Uuid
 
 FULL = "the buffer was full"
+NO_ROOM = "the disk ran out of room"
 DAMAGED = "damaged on disk"
 STOPPED = "not on disk when the sensor stopped"
 

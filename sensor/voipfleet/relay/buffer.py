@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from voipfleet.relay.books import DAMAGED, FULL, STOPPED, Amount, Books, Gap, encode
+from voipfleet.relay.books import DAMAGED, FULL, NO_ROOM, STOPPED, Amount, Books, Gap, encode
 from voipfleet.relay.disk import Disk
 from voipfleet.relay.messages import Origin
 from voipfleet.relay.recovery import Found
@@ -140,6 +140,19 @@ class PacketBuffer:
         kept = [gap for gap in self._books.gaps if gap.to_block > min(through, self._books.through)]
         self._dirty = self._dirty or len(kept) < len(self._books.gaps)
         self._books.gaps = kept
+
+    async def give_back(self, wanted: int) -> int:
+        """Drop the oldest files for `wanted` bytes of disk, which is closed for a while; how many were given back."""
+        given = 0
+        async with self._lock:
+            while given < wanted and self._disk.files:
+                given += self._disk.files[0].size
+                self._give_up(self._disk.files[0], 0, NO_ROOM)
+            self._disk.close_for_now()
+            if given:
+                log.warning("the disk runs out of room: packets that waited on it are dropped, %d MB", given >> 20)
+                await self._save()
+        return given
 
     def state(self) -> BufferState:
         books, oldest = self._books, 0

@@ -90,6 +90,10 @@ class Disk:
         limit = min(self._limit, self._full_at) if time.monotonic() < self._full_until else self._limit
         return used + sum(map(segments.length, batch)) + segments.FILE_HEAD <= limit
 
+    def close_for_now(self) -> None:
+        """Take no more than there is, for a while."""
+        self._full_at, self._full_until = self.used, time.monotonic() + FULL_FOR
+
     async def write(self, epoch: bytes, batch: list[Queued]) -> bool:
         """Append consecutive blocks; they are in `files` once this gives True. `amount` is left to the caller."""
         segment = self.files[-1] if self.files else None
@@ -156,7 +160,7 @@ class Disk:
             self.faults += 1
             self._retry_at = time.monotonic() + RETRY
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                self._full_at, self._full_until = self.used, time.monotonic() + FULL_FOR
+                self.close_for_now()
             if not self.fault:
                 why = error.strerror or error
                 self.fault = (f"{self._folder}: packets cannot wait on disk ({why}), so they wait in memory; make room,"

@@ -4,9 +4,10 @@ import asyncio
 import os
 import sqlite3
 
+import msgspec
 import pytest
 from voipfleet.records.delivery import deliver
-from voipfleet.records.messages import CALL, CHECKPOINT, WINDOW, Ack, Status, Welcome
+from voipfleet.records.messages import CALL, CHECKPOINT, GAP, WINDOW, Ack, GapRecord, Status, Welcome
 from voipfleet.records.outbox import Outbox, OutboxError
 from voipfleet.records.salvage import open_outbox
 from voipfleet.records.spool import Spool
@@ -256,5 +257,76 @@ def test_a_disk_that_is_full_when_an_acknowledgement_comes_ends_nothing(tmp_path
         del outbox.acknowledge
         await spool.acknowledge(10)
         assert spool.state.queued == 0 and list(tmp_path.glob("*.corrupt*")) == []
+
+    asyncio.run(main())
+
+
+def never_room(spool, outbox_append, fails):
+    """`fails` commits find the disk full."""
+    left = [fails]
+
+    def append(*arguments):
+        left[0] -= 1
+        if left[0] >= 0:
+            raise sqlite3.OperationalError("database or disk is full")
+        return outbox_append(*arguments)
+
+    spool._outbox.append = append
+
+
+def test_on_a_full_disk_others_are_asked_then_what_is_kept_for_a_replay_goes_and_no_record(tmp_path):
+    async def main():
+        spool, sent = await filled(tmp_path, 100)
+        await spool.acknowledge(50)
+        never_room(spool, spool._outbox.append, 2)
+        given = [True, False]
+
+        async def emergency():
+            return given.pop(0)
+
+        spool.emergency = emergency
+        spool.put(b"n" * 16, 1, CALL, b"new")
+        assert await spool.flush() and given == []
+        held = [row.uuid for row in await spool.read(0)]
+        assert held[-1] == b"n" * 16 and held[-51:-1] == sent[50:] and 85 < len(held) < 101
+        assert spool.state.gaps == 0 and spool.failing == ""
+
+    asyncio.run(main())
+
+
+def test_what_memory_could_not_keep_is_told_once_there_is_room(tmp_path, monkeypatch):
+    async def main():
+        monkeypatch.setattr("voipfleet.records.spool.MAX_PENDING", 10)
+        spool, _ = await filled(tmp_path, 5)
+        never_room(spool, spool._outbox.append, 1)
+        for number in range(30):
+            spool.put(b"%016d" % number, 1, CALL, b"x")
+        assert not await spool.flush() and "full" in spool.failing
+        for number in range(30, 35):
+            spool.put(b"%016d" % number, 1, CALL, b"x")
+        assert await spool.flush() and spool.failing == ""
+        rows = await spool.read(5)
+        assert [row.uuid for row in rows if row.kind == CALL] == [b"%016d" % number for number in range(25, 35)]
+        (gap,) = [msgspec.msgpack.decode(row.body, type=GapRecord) for row in rows if row.kind == GAP]
+        state = spool.state
+        assert gap.count == state.gaps == spool.dropped == 25
+        assert state.created == 5 + 35 + 1 == state.acknowledged + state.queued + state.gaps
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("fails", "kept"), [(1, 5), (2, 0)])
+def test_at_the_end_the_reserve_is_for_what_is_left_or_for_how_many_that_is(tmp_path, fails, kept):
+    async def main():
+        spool, _ = await filled(tmp_path, 5)
+        never_room(spool, spool._outbox.append, fails)
+        for number in range(5):
+            spool.put(b"%016d" % number, 1, CALL, b"x")
+        reserve = [True]
+        await spool.close(reserve.pop)
+        assert reserve == []
+        state = open_outbox(tmp_path / "outbox.db").state()
+        assert (state.queued, state.gaps) == (5 + kept + (kept == 0), 5 - kept)
+        assert state.created == state.queued + state.gaps
 
     asyncio.run(main())

@@ -9,6 +9,7 @@ import threading
 import pytest
 from support.buffers import BIG, ORIGIN, body, law, take
 from voipfleet.relay import disk, segments
+from voipfleet.relay.books import NO_ROOM
 from voipfleet.relay.buffer import PacketBuffer
 
 
@@ -131,6 +132,37 @@ def test_a_folder_that_cannot_be_used_stops_nothing(tmp_path):
         assert "packetbuffer_file_path" in buffer.state().fault
         assert [b.body for b in await take(buffer, 1)] == [b"x"]
         law(buffer)
+        await buffer.close()
+
+    asyncio.run(main())
+
+
+def test_room_is_given_back_oldest_first_and_the_disk_takes_no_more_for_a_while(tmp_path, monkeypatch):
+    """B11."""
+    monkeypatch.setattr(segments, "MAX_SEGMENT", 20_000)
+
+    async def main():
+        buffer = await PacketBuffer.open(tmp_path, memory=BIG, disk=BIG)
+        for number in range(1, 31):
+            buffer.put(ORIGIN, 2, body(number, 5_000))
+        await asyncio.wait_for(buffer.wait_safe(29), 5)
+        before = buffer.state()
+        given = await buffer.give_back(45_000)
+        state = buffer.state()
+        law(buffer)
+        assert 45_000 <= given < 66_000 and state.disk_bytes == before.disk_bytes - given
+        assert sum(file.stat().st_size for file in tmp_path.glob("*.packets")) == state.disk_bytes
+        (gap,) = buffer.gaps()
+        assert (gap.from_block, gap.reason, gap.packets) == (1, NO_ROOM, state.dropped.packets)
+        assert state.dropped.packets == 2 * gap.to_block
+        buffer.put(ORIGIN, 1, body(99, 5_000))
+        await asyncio.sleep(1.0)
+        assert buffer.state().memory.blocks == 1
+        assert await buffer.give_back(BIG) == state.disk_bytes and await buffer.give_back(BIG) == 0
+        law(buffer)
+        (block,) = await take(buffer, 1)
+        assert block.number == 31
+        buffer.acknowledge(31)
         await buffer.close()
 
     asyncio.run(main())

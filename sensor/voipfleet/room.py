@@ -1,0 +1,107 @@
+"""Room on the file system of `spooldir`: who gives it back when it runs out, in the order of sacrifice, and a reserve.
+
+Below the floor what can be missed most easily goes first; records are last, and go only at their own bound. The reserve
+(ballast) is a file that is there to be deleted: with the disk full, a gap record and the end of this process still fit.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+log = logging.getLogger("voipfleet.room")
+LOOK_EVERY = 1.0  # s
+GB, MAX_BALLAST = 1 << 30, 16 << 20  # bytes
+EMERGENCY = 4 << 20  # bytes that are asked for when a write has failed: a log of SQLite
+Giver = Callable[[int], Awaitable[int]]
+
+
+def floor_of(total: int, min_gb: int, min_percent: int) -> int:
+    """Bytes to keep free of a file system with `total` bytes: the smaller of `autocleanmingb` and the greater of
+    `autocleanspoolminpercent` and 10 %."""
+    return min(min_gb * GB, total * max(min_percent, 10) // 100)
+
+
+class Room:
+    """`givers`, in their order, are asked for so many bytes and say how many they gave back; (who comes before packets
+    that wait, once there is something of less worth, is put before them)."""
+
+    def __init__(self, folder: Path, *, min_gb: int, min_percent: int):
+        self._folder, self._ballast = folder, folder / "ballast"
+        self.givers: list[Giver] = []
+        total = _space(folder)[0]
+        self.floor = floor_of(total, min_gb, min_percent)
+        self._reserve = min(MAX_BALLAST, total // 100)
+        self._short = False
+
+    @property
+    def free(self) -> int:
+        """Bytes that this user can still write."""
+        return _space(self._folder)[1]
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            with contextlib.suppress(OSError):  # the folder is away: who writes there says so
+                await self.look()
+            await asyncio.sleep(LOOK_EVERY)
+
+    async def look(self) -> None:
+        """Room is given back where there is less than the floor; the reserve is made where there is more."""
+        missing = self.floor - self.free
+        if missing > 0:
+            if not self._short:
+                log.warning("%s: %d MB free, %d are to stay so; packets that wait are dropped to make room for records",
+                            self._folder, self.free >> 20, self.floor >> 20)  # fmt: skip
+            await self._ask(missing)
+        elif missing < -2 * self._reserve:
+            self._make_reserve()
+        self._short = missing > 0
+
+    async def emergency(self) -> bool:
+        """A write has failed for want of room: whether there is some more now, the reserve left alone."""
+        return await self._ask(EMERGENCY) > 0
+
+    def drop_reserve(self) -> bool:
+        """For what must still be written; whether there was one."""
+        try:
+            self._ballast.unlink()
+        except OSError:
+            return False
+        log.warning("%s: the reserve is used to write down what is missing", self._folder)
+        return True
+
+    async def _ask(self, missing: int) -> int:
+        given = 0
+        for giver in self.givers:
+            if given < missing:
+                given += await giver(missing - given)
+        return given
+
+    def _make_reserve(self) -> None:
+        try:
+            if self._ballast.exists() and self._ballast.stat().st_size >= self._reserve:
+                return
+            file = os.open(self._ballast, os.O_CREAT | os.O_WRONLY, 0o600)
+            try:
+                os.posix_fallocate(file, 0, max(1, self._reserve))
+            finally:
+                os.close(file)
+        except OSError as error:
+            log.debug("%s: no reserve (%s)", self._ballast, error)
+
+
+def same_disk(one: Path, other: Path) -> bool:
+    """Whether room that is given back in one folder is room in the other."""
+    try:
+        return one.stat().st_dev == other.stat().st_dev
+    except OSError:
+        return False
+
+
+def _space(folder: Path) -> tuple[int, int]:
+    """Bytes of the file system, and of it free."""
+    said = os.statvfs(folder)
+    return said.f_blocks * said.f_frsize, said.f_bavail * said.f_frsize
