@@ -18,6 +18,7 @@ import msgspec
 from voipfleet import memory, pipe, privileges, systemd
 from voipfleet.duties import duties
 from voipfleet.errors import FAILURE, OK, VoipfleetError
+from voipfleet.metrics.laws import accounted
 from voipfleet.relay.messages import Handed
 
 POLL_MS = 60
@@ -44,7 +45,7 @@ class Engine:
         self._stopping = False
         self._read_packets = 0
         self._next_status = 0.0
-        self._analysis_errors = 0
+        self._analysis_errors = self._failed_packets = self._handed_packets = 0
         self._records = self._through = 0  # how many have left; the last block that was handed over and is analysed
         self._told = (0, 0)
 
@@ -111,6 +112,7 @@ class Engine:
                     self._failed("a block of packets from %s is none (%s); it is lost", handed.sensor, error)
                     continue
                 packets += len(block)
+                self._handed_packets += len(block)
                 block.ts = block.ts - handed.shift
                 self._analyser.clock(handed.sensor, offset_ms=handed.offset)
                 self._feed(block)
@@ -146,9 +148,12 @@ class Engine:
         """One block that the analyser cannot take must not end the capture, nor the calls that are up."""
         if not self._analyser:
             return
+        counters = self._analyser.counters
+        before = accounted(counters)
         try:
             self._send(self._analyser.feed(block))
         except Exception:
+            self._failed_packets += len(block) - (accounted(counters) - before)
             self._failed("analysis of a block of %d packets failed; the rest of it is lost, report this", len(block),
                          exc_info=True)  # fmt: skip
 
@@ -184,6 +189,8 @@ class Engine:
             "capture_read_packets_total": self._read_packets,
             "capture_interface_errors_total": sum(ring.errors for ring in self._rings),
             "analysis_errors_total": self._analysis_errors,
+            "analysis_failed_packets_total": self._failed_packets,
+            "handed_packets_total": self._handed_packets,
             "pipe_records_dropped_total": self._sender.records_dropped,
             "pipe_packets_dropped_total": self._sender.packets_dropped,
             "pipe_checkpoints_dropped_total": self._sender.checkpoints_dropped,

@@ -6,6 +6,7 @@ import os
 import time
 
 from voipfleet import __version__
+from voipfleet.metrics.laws import laws
 from voipfleet.records.messages import PROBE
 
 
@@ -24,6 +25,8 @@ async def status(service, request: dict) -> dict:
         "records": {"created": state.created, "acknowledged": state.acknowledged, "queued": state.queued,
                     "gaps": state.gaps, "not_written": service.spool.dropped, "outbox_error": service.spool.failing},
     }  # fmt: skip
+    if totals := service.counting.report():
+        report["totals"] = totals
     if service.engine:
         report["capture"] = {"interfaces": list(service.config.interface or ()), **service.engine.status}
     if service.uplink:
@@ -31,10 +34,15 @@ async def status(service, request: dict) -> dict:
     if service.packets:
         report["packets"] = service.packets.report()
     if service.stored:
-        report["store"] = {"ok": not service.stored.failing, "error": service.stored.failing}
+        report["store"] = {"ok": not service.stored.failing, "error": service.stored.failing,
+                           **service.stored.counters, **service.stored.store.counters}  # fmt: skip
     if service.listeners:
         report["listeners"] = [listener.report() for listener in service.listeners]
         report["sensors"] = [_shown(entry) for entry in service.sensors.values()]
+    space = os.statvfs(service.config.spooldir)
+    report["disk"] = {"free": space.f_bavail * space.f_frsize, "size": space.f_blocks * space.f_frsize}
+    report["laws"] = [{"law": law.name, "missing": law.missing, "holds": law.holds, "text": str(law)}
+                      for law in laws(report)]  # fmt: skip
     return report
 
 

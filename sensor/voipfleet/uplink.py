@@ -151,6 +151,7 @@ class Uplink:
             "state": self.state, "central": self.peer, "why": self.why, "hosts": list(self._hosts),
             "seconds": round(time.time() - self.since, 1), "connections": self.connections,
             "clock_offset_ms": round(offset * 1000, 1) if offset is not None else None,
+            "rtt": self._session.clock.round_trip if self._session else None,
         }  # fmt: skip
 
     def _down(self, host: str, error: BaseException) -> None:

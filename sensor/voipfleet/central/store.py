@@ -42,6 +42,10 @@ class Store:
             sa.event.listen(self._engine, "connect", _sqlite_pragmas)
             sa.event.listen(self._engine, "begin", _sqlite_begin)
 
+    @property
+    def counters(self) -> dict[str, int]:
+        return self._writing.counters
+
     def prepare(self, *, make: bool = True) -> None:
         """Check the schema and the server's settings; `make`: where it is SQLite, bring the schema up to date first."""
         with self._guard():

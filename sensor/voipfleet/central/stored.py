@@ -5,6 +5,7 @@ import collections
 import contextlib
 import logging
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 from voipfleet.central.store import Peer, Store, StoreUnavailable
@@ -23,6 +24,7 @@ class StoreThread:
         self.store, self.name = store, name
         self.failing = ""
         self.store_uuid = b""
+        self.counters = {"records": 0, "commits": 0, "seconds": 0.0}  # since the start
         self._waiting: collections.deque[tuple[Peer, Batch, asyncio.Future]] = collections.deque()
         self._writing: asyncio.Task | None = None
         self._seen: dict[bytes, tuple[Peer, Status]] = {}
@@ -74,6 +76,7 @@ class StoreThread:
     async def _commit(self, group: list) -> None:
         """In one transaction; one by one where that fails by something that nobody thought of."""
         while group:
+            begun = time.perf_counter()
             try:
                 acks = await self.call(self.store.ingest_all, [(peer, batch) for peer, batch, _ in group])
             except StoreUnavailable:
@@ -87,6 +90,9 @@ class StoreThread:
                 for one in group:
                     await self._commit([one])
                 return
+            self.counters["records"] += sum(len(batch.rows) for _, batch, _ in group)
+            self.counters["commits"] += 1
+            self.counters["seconds"] += time.perf_counter() - begun
             for (_, _, done), ack in zip(group, acks, strict=True):
                 _tell(done, ack)
             return

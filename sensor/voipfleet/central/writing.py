@@ -34,6 +34,7 @@ class Writing:
 
     def __init__(self, dialect: sa.Dialect, on_sqlite: bool):
         self._sqlite = on_sqlite
+        self.counters = {"quarantined": 0, "gaps": 0}  # since the start: records kept aside; records sensors gave up
         # What most time goes into, ready: the drivers take the values as they are.
         self._insert = str(self._upsert(schema.calls, "revision").compile(dialect=dialect))
         self._cursor_there = self._upsert(schema.link_cursor)
@@ -156,6 +157,7 @@ class Writing:
             self._insert_calls(connection, peers, found[half:])
 
     def _quarantine(self, connection: sa.Connection, peer: Peer, row: Row, error: Exception) -> None:
+        self.counters["quarantined"] += 1
         why = rows.clean(str(getattr(error, "orig", None) or error))
         log.error("a record of %s cannot be stored (%s); it is kept in table cdr_quarantine", peer.name, why)
         connection.execute(
@@ -170,6 +172,7 @@ class Writing:
         values = msgspec.structs.asdict(gap) | {"uuid": row.uuid, "sensor_uuid": peer.sensor_uuid}
         try:
             with connection.begin_nested():
+                self.counters["gaps"] += gap.count
                 connection.execute(self._upsert(schema.gaps, "count"), values | {"reason": rows.clean(gap.reason)})
         except (SQLAlchemyError, OverflowError) as error:
             faults.raise_unless_of_the_row(error)

@@ -92,6 +92,8 @@ def describe(report: dict) -> list[str]:
     ]
     if capture := report.get("capture"):
         lines += _capture(capture)
+    # The others are said where they belong; one that does not hold is said in any case.
+    lines += [law["text"] for law in report.get("laws", ()) if law["law"] == "packets" or not law["holds"]]
     if link := report.get("link"):
         lines.append(f"link: {_state(link)}")
     if packets := report.get("packets"):

@@ -11,6 +11,7 @@ from voipfleet.topology import passwords as _passwords  # noqa: F401 - registers
 from voipfleet.topology.fleet import DESTINATIONS, PARTS, Finding, Fleet, Host, read
 
 _COMMENT = "Made by the playbook from the inventory; change it there, it is written anew at every run."
+METRICS_PORT = 9417  # on loopback, unless metrics_bind says otherwise
 _KIND = {"T": "errors", "W": "warnings", "N": "notes"}
 
 
@@ -85,6 +86,7 @@ def _settings(fleet: Fleet, host: Host, peers: list[str], sources: list[str], ke
     for key in DESTINATIONS:
         if values[key]:
             settings[key] = [fleet.hosts[name].address for name in values[key]]
+    settings.setdefault("metrics_port", METRICS_PORT)
     if peers:
         settings["server_key"] = [f"{fleet.hosts[name].address}:{key}" for name in peers
                                   for key in keys.get(name, "").split()]  # fmt: skip

@@ -1,0 +1,1 @@
+"""What an instance counts: the laws that its counters keep, their totals over restarts, and their exposition."""

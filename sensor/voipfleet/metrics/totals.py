@@ -1,0 +1,47 @@
+"""Counters over restarts: what earlier processes of this host have counted, in a small file, and what this one does."""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+GAUGES = frozenset(("calls_active",))  # of the engine's status: no counters
+
+
+class Totals:
+    """`counters` of all lives together; a life that was killed is counted up to its last `save`. `since` (s since the
+    epoch) is when counting began, `starts` how many processes there were. A file that is damaged begins anew."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self.since, self.starts, self._before = time.time(), 0, {}
+        try:
+            kept = json.loads(path.read_text())
+            before = {str(name): int(number) for name, number in kept["counters"].items()}
+            self.since, self.starts, self._before = float(kept["since"]), int(kept["starts"]), before
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            pass
+        self.starts += 1
+
+    def with_present(self, present: Mapping[str, int]) -> dict[str, int]:
+        """Of all lives, this one included. Never less than before."""
+        names = self._before.keys() | present.keys()
+        return {name: self._before.get(name, 0) + present.get(name, 0) for name in sorted(names - GAUGES)}
+
+    def save(self, present: Mapping[str, int]) -> None:
+        """Keep them; raises OSError. Written whole or not at all."""
+        kept = {"since": self.since, "starts": self.starts, "boot": _boot(), "counters": self.with_present(present)}
+        new = self._path.with_name(self._path.name + ".part")
+        handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "w") as file:
+            json.dump(kept, file)
+        new.replace(self._path)
+
+
+def _boot() -> str:
+    """Names the time since the machine was started."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
