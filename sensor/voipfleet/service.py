@@ -29,6 +29,7 @@ from voipfleet.records.messages import Status
 from voipfleet.records.outbox import OutboxError
 from voipfleet.records.salvage import open_outbox
 from voipfleet.records.spool import Opening, Spool
+from voipfleet.room import Room
 
 log = logging.getLogger("voipfleet")
 ENGINE_SILENT = 10.0  # seconds without a word from the engine before the watchdog is no longer fed
@@ -44,7 +45,7 @@ class Service:
         self.name = config.name_sensor or socket.gethostname()
         self.started, self.ready = time.time(), False
         self.duties = duties(config)
-        self.engine = self.intake = self.uplink = self.packets = self.stored = self.audit = None
+        self.engine = self.intake = self.uplink = self.packets = self.stored = self.audit = self.room = None
         self.spool: Spool | Opening = Opening()
         self.counting = Counting(config, self._counters, lambda: report.status(self, {}))
         self.listeners: list = []
@@ -72,6 +73,7 @@ class Service:
             if self.engine:
                 self._listen()
             self._background(self.spool.run())
+            self._background(self.room.run())
             self._background(self._watchdog())
             self._background(self.counting.run())
             if self.packets:
@@ -150,7 +152,7 @@ class Service:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self.spool:
-            await self.spool.close()
+            await self.spool.close(self.room.drop_reserve)
         if self.stored:
             await self.stored.close()
         await self.counting.close()
@@ -173,6 +175,8 @@ class Service:
             log.warning("%d calls were up when this instance last ended without a word; they are recorded as partial",
                         outbox.leftovers)  # fmt: skip
         self.spool = Spool(outbox)
+        self.room = Room(folder, min_gb=self.config.autocleanmingb, min_percent=self.config.autocleanspoolminpercent)
+        self.spool.emergency = self.room.emergency
         self.intake = Intake(self.spool, self.name, self._clock_offset)
         await self.counting.start()
         self.audit = Audit(folder / "audit.log")
@@ -221,6 +225,7 @@ class Service:
         self.packets = packets = await Packets.open(
             config, self.name, self.spool, self.duties, analyse=self._hand, note=self.intake.note, seen=self._seen,
             status=self._status, identity=identities[0], psk=psks[0])  # fmt: skip
+        self.room.givers += packets.givers(Path(config.spooldir))
         bind_key = self._bind_key if self.stored else KeyBook(Path(config.spooldir) / "known_sources").bind_key
         of_packets = {types.ROLE_PACKETS: (packets.welcome, packets.serve)}
         of_records = {types.ROLE_RECORDS: (self._welcome_records, self._serve_records)}
