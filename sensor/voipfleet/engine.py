@@ -26,6 +26,7 @@ PACE = 0.04  # s between turns, while the rings fill: a pass over many packets c
 BEHIND = 20_000  # packets in one turn from which on there is no waiting
 DRAIN_SECONDS = 2.0
 FLUSH_SECONDS = 3.0
+LAST_AT_ONCE = 1000  # records of open calls at the end
 STATUS_EVERY = 1.0
 ERRORS_TOLD = 3  # a defect that every block meets would fill the journal
 RING_NS = 200_000_000  # how long the kernel may keep a packet before the ring shows it, with room
@@ -66,12 +67,16 @@ class Engine:
             if self._turn() < BEHIND:
                 self._sender.flush(time.monotonic() + PACE, whole=True)
         self._drain()
+        end = time.monotonic() + FLUSH_SECONDS
         if self._analyser:
-            self._send(self._analyser.finish("sensor_restart"))
+            last = self._analyser.finish("sensor_restart")
+            for at in range(0, len(last), LAST_AT_ONCE):  # thousands may be up; the pipe has room for some of them
+                self._send(last[at : at + LAST_AT_ONCE])
+                self._sender.flush(end)
         self._done()
         self._status()
         self._sender.send(pipe.FINISHED)
-        self._sender.flush(time.monotonic() + FLUSH_SECONDS)
+        self._sender.flush(max(end, time.monotonic() + 0.5))
 
     def _turn(self) -> int:
         """Feed what the rings and the courier hold now; how many packets that were."""

@@ -16,7 +16,7 @@ from voipfleet.errors import VoipfleetError
 from voipfleet.relay.messages import Handed
 
 log = logging.getLogger("voipfleet.engine")
-STOP_SECONDS = 8.0  # the engine drains its ring for two seconds at most and then writes its last records
+STOP_SECONDS = 6.5  # the engine drains its ring for two seconds at most and then writes its last records
 
 
 class EngineFailed(VoipfleetError):

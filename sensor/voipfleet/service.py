@@ -8,6 +8,7 @@ Nothing here may make the engine wait: it runs in its own process and is only li
 """
 
 import asyncio
+import contextlib
 import functools
 import hashlib
 import logging
@@ -34,6 +35,7 @@ from voipfleet.room import Room
 log = logging.getLogger("voipfleet")
 ENGINE_SILENT = 10.0  # seconds without a word from the engine before the watchdog is no longer fed
 LAST_DELIVERY = 3.0  # seconds to deliver what is left at shutdown; the rest waits in the outbox
+STOP_BY = 8.5  # seconds after SIGTERM when delivery ends in any case; what is closed then takes no second
 RETRY = 2.0
 
 
@@ -61,6 +63,8 @@ class Service:
             loop.add_signal_handler(number, self._stop.set)
         config = self.config
         manager = Manager(Path(config.control_socket), report.commands(self))
+        with contextlib.suppress(OSError):  # whoever opens the outbox says what is wrong
+            Path(config.spooldir).mkdir(parents=True, exist_ok=True)
         try:
             await manager.start()
             if self.duties.engine:  # capture begins; what comes of it waits until the outbox is checked
@@ -129,6 +133,11 @@ class Service:
         return 1
 
     async def _shut_down(self, manager: Manager) -> None:
+        end = time.monotonic() + STOP_BY
+
+        def left() -> float:
+            return max(0.1, min(LAST_DELIVERY, end - time.monotonic()))
+
         if self.engine:
             await self.engine.stop()  # its last records, open calls too, are put into the spool
         for listener in self.listeners:
@@ -139,10 +148,10 @@ class Service:
             last = self.spool.state.next_seq - 1
             if self._tasks and (self.stored or (self.uplink and self.uplink.state == "connected")):
                 try:
-                    await asyncio.wait_for(self.spool.wait_acknowledged(last), LAST_DELIVERY)
+                    await asyncio.wait_for(self.spool.wait_acknowledged(last), left())
                 except TimeoutError:
                     log.warning("%d records are not delivered yet; they wait in the outbox", self.spool.state.queued)
-        if self.packets and self._tasks and not await self.packets.delivered(LAST_DELIVERY):
+        if self.packets and self._tasks and not await self.packets.delivered(left()):
             log.warning("packets are not delivered yet; they wait in the buffer")
         if self.uplink:
             await self.uplink.close()

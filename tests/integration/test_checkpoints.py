@@ -117,3 +117,38 @@ def test_sigkill_and_sigterm_one_after_the_other(hosts):
         second.kill()
     calls = {call["caller"]: (call["end_reason"], call["partial"]) for call in a.calls()}
     assert calls == {"1": ("sensor_restart", True), "2": ("sensor_restart", True)}
+
+
+FLOOD = """
+import sys; sys.path.insert(0, sys.argv[1])
+from caller import A, B, TO_A, TO_B, Wire, sdp, sip
+import struct
+wire = Wire("va")
+for number in range(1000, 1000 + int(sys.argv[2])):
+    wire.udp(TO_B, 5060, 5060, sip(str(number), "INVITE sip:200@b SIP/2.0", "1 INVITE", sdp("10.0.0.1", number * 2)))
+    wire.udp(TO_A, 5060, 5060, sip(str(number), "SIP/2.0 200 OK", "1 INVITE", sdp("10.0.0.2", number * 2)))
+print("up", flush=True)
+n = 0
+while True:
+    n += 1
+    port = 2000 + n % int(sys.argv[2]) * 2
+    wire.udp(TO_B, port, port, struct.pack("!BBHII", 0x80, 0, n & 0xFFFF, n * 160 & 0xFFFFFFFF, port) + bytes(160))
+"""
+
+
+def test_a_stop_under_load_takes_less_than_ten_seconds_and_no_call(hosts):
+    """B03. Packets as fast as one process can send them, 3,000 calls up, and the central away."""
+    a = hosts.add("a", interface="vb", server_destination="127.0.0.1")
+    a.start(wait=None)
+    a.until(lambda status: status["ready"])
+    words = [*hosts.prefix, sys.executable, "-c", FLOOD, str(CALLER.parent), "3000"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as flood:
+        flood.stdout.readline()
+        up(a, 3000)
+        begun = time.monotonic()
+        assert a.stop() == 0
+        seconds = time.monotonic() - begun
+        flood.kill()
+    assert seconds < 10 and "Traceback" not in a.log()
+    a.start(wait=None)
+    assert a.until(lambda status: status["ready"])["records"]["created"] == 3000

@@ -4,6 +4,7 @@ import contextlib
 import os
 import random
 import sqlite3
+import subprocess
 import time
 from pathlib import Path
 
@@ -88,3 +89,68 @@ def test_capture_does_not_wait_for_the_check(hosts):
         time.sleep(1.5)  # interpreter and rings; nothing can be asked before
         hosts.place(1, rtp=SHORT)
     complete(arrive(a, [1]), "a", "", rtp=SHORT)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 32 MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m,mode=755", "voipfleet-test", folder], check=True)
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def fill(folder: Path, leave: int = 0) -> None:
+    """Somebody else takes all room but so many bytes."""
+    said = os.statvfs(folder)
+    with (folder / "somebody else's").open("ab") as file, contextlib.suppress(OSError):
+        os.posix_fallocate(file.fileno(), file.tell(), max(1, said.f_bavail * said.f_frsize - leave))
+
+
+def test_packets_that_wait_go_before_records_when_the_disk_runs_out_of_room(hosts, small_disk):
+    """B11. And the receiver is told how many."""
+    b = hosts.add("b", mirror_bind="127.0.0.1")
+    a = hosts.add("a", interface="vb", mirror_destination="127.0.0.1", spooldir=small_disk, packetbuffer_compress="no")
+    hosts.start()
+    b.stop()
+    hosts.place(1, 2, rtp=100)
+    a.until(lambda status: status["packets"]["links"][0]["buffer"]["disk"] > 400)
+    fill(small_disk, leave=1 << 20)  # the floor is 3.2 MB
+    status = a.until(lambda status: status["packets"]["links"][0]["buffer"]["dropped"] > 400)
+    buffer = status["packets"]["links"][0]["buffer"]
+    assert buffer["put"] == buffer["acknowledged"] + buffer["memory"] + buffer["disk"] + buffer["dropped"]
+    hosts.place(3, rtp=SHORT)  # waits in memory
+    (small_disk / "somebody else's").unlink()
+    b.start(wait=None)
+    complete(arrive(b, [3]), "a", "b", rtp=SHORT)
+    received = b.until(lambda status: status["packets"]["received"])["packets"]["received"]
+    assert received[0]["lost"] == buffer["dropped"] and "the disk ran out of room" in b.log()
+    assert "make room for records" in a.log()
+
+
+@pytest.mark.parametrize("room_comes_back", [True, False])
+def test_a_full_disk_costs_no_record_for_which_there_is_memory_or_a_reserve(hosts, small_disk, room_comes_back):
+    """B11. Records wait in memory until there is room; at the end of the process the reserve is there for them."""
+    c = hosts.add("c", server_bind="127.0.0.1")
+    a = hosts.add("a", interface="vb", server_destination="127.0.0.1", spooldir=small_disk)
+    hosts.start()
+    hosts.place(1, rtp=SHORT)
+    arrive(c, [1])
+    a.until(lambda status: (small_disk / "ballast").exists())
+    c.stop()
+    fill(small_disk)
+    hosts.place(*range(2, 12), rtp=SHORT)
+    status = a.until(lambda status: status["records"]["outbox_error"], 20)
+    assert "full" in status["records"]["outbox_error"] and "make room" in a.log()
+    if room_comes_back:
+        (small_disk / "somebody else's").unlink()
+        a.until(lambda status: not status["records"]["outbox_error"])
+    begun = time.monotonic()
+    assert a.stop() == 0
+    assert time.monotonic() - begun < 10
+    (small_disk / "somebody else's").unlink(missing_ok=True)
+    c.start()
+    a.start()
+    arrive(c, range(1, 12), 40)
+    assert a.until(lambda status: not status["records"]["queued"])["records"]["gaps"] == 0
