@@ -23,7 +23,8 @@ async def status(service, request: dict) -> dict:
         "ready": service.ready,
         "uptime_seconds": round(time.time() - service.started, 1),
         "records": {"created": state.created, "acknowledged": state.acknowledged, "queued": state.queued,
-                    "gaps": state.gaps, "not_written": service.spool.dropped, "outbox_error": service.spool.failing},
+                    "gaps": state.gaps, "not_written": service.spool.dropped, "outbox_error": service.spool.failing,
+                    **await service.spool.waiting()},
     }  # fmt: skip
     if totals := service.counting.report():
         report["totals"] = totals

@@ -78,7 +78,10 @@ class Web:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._clients += 1
         try:
-            with contextlib.suppress(TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            # Cancelled: the daemon ends, and asyncio would make a traceback of that.
+            with contextlib.suppress(
+                TimeoutError, OSError, EOFError, asyncio.LimitOverrunError, asyncio.CancelledError
+            ):
                 if self._clients <= AT_ONCE:
                     async with asyncio.timeout(SECONDS):
                         head = await reader.readuntil(b"\r\n\r\n")

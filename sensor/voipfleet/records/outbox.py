@@ -90,6 +90,12 @@ class Outbox:
             self.epoch, next_seq, self._get("acked_through"), floor or next_seq, next_seq - 1 - self._get("replaced"),
             self._get("acknowledged"), self._queued, self._get("gaps"))  # fmt: skip
 
+    def oldest(self) -> int:
+        """When the first row that waits was made; 0 where none does."""
+        query = "SELECT created FROM outbox WHERE seq > ? ORDER BY seq LIMIT 1"
+        found = self._db.execute(query, (self._get("acked_through"),)).fetchone()
+        return found[0] if found else 0
+
     @property
     def size(self) -> int:
         """Bytes of the pages in use."""

@@ -28,6 +28,9 @@ class Opening:
     def __bool__(self) -> bool:
         return False
 
+    async def waiting(self) -> dict:
+        return {}
+
 
 class Spool:
     """`put` never blocks; a row is safe once `committed` has reached it. Create it inside the event loop."""
@@ -57,6 +60,18 @@ class Spool:
     def failing(self) -> str:
         """The sentence for `voipfleet status`; empty when all is well."""
         return self._fault or self._alarm
+
+    async def waiting(self) -> dict:
+        """For `voipfleet status`: how much is kept, and how long the first record has waited."""
+
+        def ask() -> dict:
+            oldest = self._outbox.oldest()
+            return {"bytes": self._outbox.size, "oldest_seconds": max(0, round(time.time()) - oldest) if oldest else 0}
+
+        try:
+            return await self._call(ask)
+        except sqlite3.Error:  # said by `failing`
+            return {}
 
     def put(self, uuid: bytes, revision: int, kind: int, body: bytes) -> None:
         if kind == CHECKPOINT:
