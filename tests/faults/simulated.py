@@ -18,7 +18,8 @@ from support import records as made_up
 from voipfleet.calls import record
 from voipfleet.link import keys
 from voipfleet.records.messages import CALL, Status
-from voipfleet.records.outbox import Outbox, OutboxState
+from voipfleet.records.outbox import OutboxState
+from voipfleet.records.salvage import open_outbox
 from voipfleet.records.spool import Spool
 from voipfleet.records_uplink import records_uplink
 
@@ -53,7 +54,7 @@ class Sensor:
 
     def stop(self) -> None:
         """Orderly: what was put is committed, the link is closed with a reason."""
-        if self._thread:
+        if self._thread and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join()
             self._thread = None
@@ -118,7 +119,7 @@ class Sensor:
     async def _live(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         self._loop.set_default_executor(ThreadPoolExecutor(2))
-        self.spool = Spool(Outbox(self.folder / "outbox.db", **self._outbox))
+        self.spool = Spool(open_outbox(self.folder / "outbox.db", **self._outbox))
         self.spool.pending = lambda: len(self.spool._pending)
         self.uplink = records_uplink(self.config, self.identity, self._psk, spool=self.spool, name=self.name,
                                      status=self._status)  # fmt: skip
