@@ -59,7 +59,7 @@ def renew(path: Path, why: str, **options) -> Outbox:
     """A new outbox with what is whole in the damaged one, which is renamed. Raises OutboxError."""
     aside = _aside(path)
     try:
-        rows, missing = _salvage(path, _beside(path, ".new"))
+        rows, missing, same = _salvage(path, _beside(path, ".new"))
         for suffix in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
                 _beside(path, suffix).rename(_beside(aside, suffix))
@@ -69,8 +69,9 @@ def renew(path: Path, why: str, **options) -> Outbox:
     except (*UNREADABLE, OSError) as error:
         raise OutboxError(f"{path}: is damaged ({why}) and cannot be replaced ({error}); make room on its file system"
                           " and check the disk") from error  # fmt: skip
-    log.error("%s: damaged (%s), now %s; %d records of it are saved, %s missing; check the disk", path, why, aside.name,
-              rows, "nobody knows how many are" if missing is None else f"{missing} are")  # fmt: skip
+    log.error("%s: damaged (%s), now %s; %d records of it are saved, %s missing%s; check the disk", path, why,
+              aside.name, rows, "nobody knows how many are" if missing is None else f"{missing} are",
+              "" if same else ", and this host goes on under a new uuid")  # fmt: skip
     return Outbox(path, **options)
 
 
@@ -140,8 +141,8 @@ def _disagrees(db: sqlite3.Connection) -> str:
     return "" if balanced and last < meta["next_seq"] > meta["acked_through"] >= 0 else "its books do not balance"
 
 
-def _salvage(path: Path, new: Path) -> tuple[int, int | None]:
-    """Make `new`; how many records are in it, and how many are missing (None: unknown)."""
+def _salvage(path: Path, new: Path) -> tuple[int, int | None, bool]:
+    """Make `new`; how many records are in it, how many are missing (None: unknown), and whether it has the old uuid."""
     for suffix in ("", "-wal", "-shm"):
         _beside(new, suffix).unlink(missing_ok=True)
     with contextlib.closing(_connect(path)) as old, contextlib.closing(_connect(new)) as db:
@@ -149,11 +150,11 @@ def _salvage(path: Path, new: Path) -> tuple[int, int | None]:
         return _fill(db, old)
 
 
-def _fill(db: sqlite3.Connection, old: sqlite3.Connection) -> tuple[int, int | None]:
+def _fill(db: sqlite3.Connection, old: sqlite3.Connection) -> tuple[int, int | None, bool]:
     meta = dict(_all(old, "SELECT name, value FROM meta", 2))
     known = {name: meta[name] for name in ("next_seq", *COUNTERS) if isinstance(meta.get(name), int)}
     uuid = meta.get("sensor_uuid")
-    if isinstance(uuid, bytes) and len(uuid) == 16:
+    if same := isinstance(uuid, bytes) and len(uuid) == 16:
         _set(db, "sensor_uuid", uuid)
     db.executemany("INSERT OR REPLACE INTO origins VALUES (?, ?, ?, ?)",
                    _all(old, "SELECT uuid, epoch, number, at FROM origins", 4))  # fmt: skip
@@ -165,7 +166,7 @@ def _fill(db: sqlite3.Connection, old: sqlite3.Connection) -> tuple[int, int | N
         db.executemany("INSERT OR IGNORE INTO outbox VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
         db.execute("COMMIT")
         count += len(rows)
-    return count, _balance(db, known)
+    return count, _balance(db, known), same
 
 
 def _balance(db: sqlite3.Connection, known: dict[str, int]) -> int | None:
