@@ -1,6 +1,7 @@
 """What a running instance says of itself when `voipfleet status` asks (the control socket's commands)."""
 
 import asyncio
+import contextlib
 import functools
 import os
 import time
@@ -40,8 +41,9 @@ async def status(service, request: dict) -> dict:
     if service.listeners:
         report["listeners"] = [listener.report() for listener in service.listeners]
         report["sensors"] = [_shown(entry) for entry in service.sensors.values()]
-    space = os.statvfs(service.config.spooldir)
-    report["disk"] = {"free": space.f_bavail * space.f_frsize, "size": space.f_blocks * space.f_frsize}
+    with contextlib.suppress(OSError):  # the folder is not there yet, or on a disk that fails
+        space = os.statvfs(service.config.spooldir)
+        report["disk"] = {"free": space.f_bavail * space.f_frsize, "size": space.f_blocks * space.f_frsize}
     report["laws"] = [{"law": law.name, "missing": law.missing, "holds": law.holds, "text": str(law)}
                       for law in laws(report)]  # fmt: skip
     return report
