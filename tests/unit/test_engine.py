@@ -2,10 +2,15 @@
 
 import os
 import socket
+import time
 
 import msgspec
 from voipfleet import pipe
+from voipfleet.calls import record
+from voipfleet.calls.record import CallRecord
 from voipfleet.engine import Engine
+from voipfleet.relay import codec
+from voipfleet.relay.messages import Handed
 
 
 class Ring:
@@ -47,6 +52,9 @@ class Analyser:
     def tick(self, now):
         return []
 
+    def clock(self, sensor, now=0, offset_ms=None):
+        pass
+
     def checkpoints(self, now):
         return (), ()
 
@@ -73,3 +81,44 @@ def test_a_block_that_the_analyser_cannot_take_is_counted_and_told_and_capture_g
     assert statuses[-1]["analysis_errors_total"] == 5
     assert statuses[-1]["capture_read_packets_total"] == 3 + 5 * 6 + 3
     assert caplog.text.count("analysis of a block of 6 packets failed") == 3
+
+
+class WithCalls(Analyser):
+    """Has a call that another host's packets began, and one that is due."""
+
+    def checkpoints(self, now):
+        return iter([call("begun")]), iter([call("due")])
+
+
+def call(call_id):
+    return CallRecord(uuid=call_id.encode().ljust(16), call_id=call_id, setup_time=1)
+
+
+def test_what_began_in_blocks_is_written_down_before_it_is_said_that_they_are_analysed():
+    ours, theirs = socket.socketpair()
+    engine = Engine([], WithCalls(), pipe.PipeSender(theirs), theirs)
+    with ours, theirs:
+        block = codec.dropped(0)
+        ours.send(pipe.frame(pipe.PACKETS, msgspec.msgpack.encode(Handed("branch1", 0, 0.0, 7, block))))
+        engine._turn()
+        engine._sender.flush(time.monotonic() + 1)
+        found = pipe.PipeReader(ours).read()
+    order = [(kind, body) for kind, body in found if kind in (pipe.CHECKPOINT, pipe.DONE)]
+    through = (7).to_bytes(8, "big")
+    assert [kind for kind, _ in order] == [pipe.CHECKPOINT, pipe.DONE, pipe.CHECKPOINT]
+    assert [record.decode(body[8:]).call_id for kind, body in order if kind == pipe.CHECKPOINT] == ["begun", "due"]
+    assert {body[:8] for _, body in order} == {through}
+
+
+def test_a_call_that_cannot_be_written_down_ends_nothing(caplog):
+    class Broken(Analyser):
+        def checkpoints(self, now):
+            return (1 / 0 for _ in range(1)), iter([call("due")])
+
+    ours, theirs = socket.socketpair()
+    engine = Engine([], Broken(), pipe.PipeSender(theirs), theirs)
+    with ours, theirs:
+        engine._turn()
+        found = pipe.PipeReader(ours).read()
+    assert pipe.CHECKPOINT in [kind for kind, _ in found]
+    assert "a call that is up could not be written down" in caplog.text
