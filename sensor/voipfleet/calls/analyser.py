@@ -1,17 +1,18 @@
 """Blocks in, call records out: SIP dialogs joined with RTP streams in any order of arrival. No I/O."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
 
-import msgspec
 import numpy as np
 
 from voipfleet.calls.checkpoints import Checkpoints, News
+from voipfleet.calls.clocks import Clocks
 from voipfleet.calls.dialog import Dialog, Endpoint
+from voipfleet.calls.left import Left
 from voipfleet.calls.making import Maker, show
-from voipfleet.calls.media import Media, Stream
+from voipfleet.calls.media import Media
 from voipfleet.calls.record import CallRecord
 from voipfleet.calls.registrations import Registrations
+from voipfleet.calls.repeats import Repeats
 from voipfleet.calls.reports import Reports
 from voipfleet.calls.settings import AnalyserSettings
 from voipfleet.calls.signalling import Signalling
@@ -25,9 +26,7 @@ LINGER = SECOND // 2  # late RTP after the end of a call
 RETRY = 60 * SECOND  # a caller who is asked for a password may have to ask a person for it
 PATIENCE = 2 * SECOND  # how often all open calls are looked at: their timeouts are minutes
 GRID = SECOND // 10  # records leave at these times, so that the cut into blocks changes nothing
-SILENT = 3600 * SECOND  # after which nobody waits for a sensor's packets any more
 KEEP = 300 * SECOND  # for which streams wait for the call that they are of, where SIP comes from other hosts
-MAX_LATE, MAX_RECENT, MAX_WAITING = 2_000, 4_096, 20_000
 COUNTERS = ("packets", "ignored", "held", "made", "sip", "sip_errors", "rtp", "rtcp", "other", "drops", "calls",
             "calls_evicted", "streams_refused", "streams_evicted", "span_duplicates")  # fmt: skip
 
@@ -35,16 +34,6 @@ COUNTERS = ("packets", "ignored", "held", "made", "sip", "sip_errors", "rtp", "r
 def _clock(packets: Packets, index: np.ndarray) -> np.ndarray:
     """The times of the packets at `index`, none earlier than the one before."""
     return np.maximum.accumulate(packets.ts[index]) if len(index) else packets.ts[:0]
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """A call whose record has left: until when (ns) more of its media may come from other hosts."""
-
-    until: int
-    record: CallRecord
-    call: Dialog
-    partial: list[str]
 
 
 class Analyser:
@@ -61,20 +50,19 @@ class Analyser:
         self._sip = np.zeros(65536, bool)
         self._sip[list(s.sipport)] = True
         self._decoder = frames.Decoder(self._sip, self._count)
-        self._window = round(s.deduplicate_window * 1_000_000) if s.deduplicate else -1
+        window = round(s.deduplicate_window * 1_000_000) if s.deduplicate else -1
+        self._repeats = Repeats(window, self._count)
         self._calls = Signalling(self._count, dict(s.natalias))
-        self._media = Media(s.jitterbuffer, self._window, self._count, self._calls.answered)
+        self._media = Media(s.jitterbuffer, window, self._count, self._calls.answered)
         self._reports = Reports(self._count)
         self._maker = Maker(sensor, site, s.dtmf2db, self._media, self._reports)
         self._unclaimed = Unclaimed(self._media, self._maker) if s.stream_records else None
         self._registrations = Registrations(sensor, site, self._count)
         self._checkpoints = Checkpoints(self._calls.get, self._news) if s.checkpoints else None
         self._over: set[bytes] = set()  # calls that have ended and linger for late RTP
-        self._late: dict[bytes, tuple[CallRecord, Dialog]] = {}  # that left without a BYE, which may yet come
-        self._waiting: dict[bytes, _Waiting] = {}  # calls that have left, and whose evidence may be late
-        self._recent: dict[tuple, int] = {}  # messages just seen, to tell what a mirror port delivers twice
+        self._left = Left(self._media, self._maker, self._reports, s.late, GRID)
         self._now = 0
-        self._clocks: dict[str, int] = {"": 0}  # of each sensor: all that it captured before is here; ns
+        self._clocks = Clocks()
         self._due = self._look = 0  # when something may leave next; when all calls are looked at next
 
     @property
@@ -132,7 +120,7 @@ class Analyser:
             self._count("sip")
             ident = -1 if ip < 0 else (int(packets.data[ip + 4]) << 8 | int(packets.data[ip + 5]))
             src, dst = tuple(ends[:3]), tuple(ends[3:])
-            if not self._twice(ts, src, dst, ident, block.sensor, data):
+            if not self._repeats.twice(ts, src, dst, ident, block.sensor, data):
                 out += self._message(data, ts, src, dst, "tcp" if transport else "udp", block.sensor, upto)
         last = int(block.ts.max())
         while last >= self._due:
@@ -140,19 +128,17 @@ class Analyser:
             out += self._turn(last)
         upto(1 << 62)
         self._now = max(self._now, last)
-        self._clocks[block.sensor] = max(self._clocks.get(block.sensor, 0), last)
+        self._clocks.told(block.sensor, last)
         return out
 
     def clock(self, sensor: str, now_ns: int = 0, offset_ms: float | None = None) -> None:
         """What another host says of itself: all that it captured before `now_ns` was fed; how far its clock is off."""
-        self._clocks[sensor] = max(self._clocks.get(sensor, 0), now_ns)
+        self._clocks.told(sensor, now_ns)
         if offset_ms is not None:
             self._maker.offsets[sensor] = offset_ms
 
-    def _time(self, sensors: set[str]) -> int:
-        """Until when these have told all; who has been silent for long does not hold up anything."""
-        told = min((self._clocks.get(sensor, 0) for sensor in sensors if sensor), default=self._now)
-        return min(self._now, max(told, self._now - SILENT))
+    def _time(self, sensors: Collection[str]) -> int:
+        return self._clocks.of(sensors, self._now)
 
     def _told(self, sensor: str) -> int:
         return self._time({sensor})
@@ -188,8 +174,8 @@ class Analyser:
                 while (other := self._calls.crowded(show(src))) is not None:
                     self._count("calls_evicted")
                     out.append(self._emit(other, "evicted", ["evicted"]))
-                if key in self._waiting:
-                    out += self._settle(key)
+                if key in self._left:
+                    out += self._left.settle(key)
                 call = self._calls.open(message, ts, show(src), show(dst), transport, sensor)
                 if self._checkpoints:
                     self._checkpoints.opened(key, call)
@@ -207,37 +193,11 @@ class Analyser:
             self._count(f"sip_error_{error}")
         return out
 
-    def _twice(self, ts: int, src: Endpoint, dst: Endpoint, ident: int, sensor: str, data: bytes) -> bool:
-        """Whether this is the datagram that came just now, once more: a mirror port sees it in and out.
-
-        `ident`: the third word of its IP header, IPv4's identification; -1 for a message out of TCP.
-        """
-        if self._window < 0 or ident < 0:
-            return False
-        key = (src, dst, ident, sensor, hash(data))
-        before = self._recent.pop(key, None)
-        self._recent[key] = ts
-        if len(self._recent) > MAX_RECENT:
-            del self._recent[next(iter(self._recent))]
-        if before is None or not 0 <= ts - before <= self._window:
-            return False
-        self._count("span_duplicates")
-        return True
-
     def _apart(self, message: sip.Message, ts: int, src: str, dst: str, transport: str) -> list[CallRecord]:
         """A message of no call that is up."""
         if message.method == "REGISTER":
             return self._registrations.take(message, ts, src, dst, transport)
-        # A BYE of a call that had left for want of one: its record again, with the end that it really had
-        if message.method != "BYE" or message.status or message.call_id not in self._late:
-            return []
-        call, dialog = self._late.pop(message.call_id)
-        side = dialog.side(message)
-        since = call.answer_time or call.setup_time
-        changes = {"end_time": ts, "hung_up_by": side, "end_reason": "bye", "revision": call.revision + 1,
-                   "duration": round((ts - call.setup_time) / 1e9, 6),
-                   "connect_duration": round((ts - since) / 1e9, 6) if call.answer_time else 0.0}  # fmt: skip
-        return [msgspec.structs.replace(call, **changes)]
+        return self._left.bye(message, ts) if message.method == "BYE" and not message.status else []
 
     def tick(self, now_ns: int) -> list[CallRecord]:
         """Records of calls that have ended by `now_ns` (same clock as the packets)."""
@@ -262,10 +222,8 @@ class Analyser:
                 self._over.discard(key)
             elif self._leaves(call) <= self._due:
                 out.append(self._emit(key, self._why(call)))
-        everybody = self._time(set(self._clocks)) if self._waiting else 0
-        excess = len(self._waiting) - MAX_WAITING
-        over = [key for at, (key, left) in enumerate(self._waiting.items()) if left.until <= everybody or at < excess]
-        out += [revised for key in over for revised in self._settle(key)]
+        if self._left:
+            out += self._left.over(self._time(set(self._clocks)))
         if self._due >= self._look:
             for key, call in self._calls:
                 if call.state != "ended" and call.wake < self._now:
@@ -280,7 +238,7 @@ class Analyser:
             busy = len(self._calls) or (self._unclaimed and self._unclaimed.busy)
             self._look = ((self._due if busy else quiet) // PATIENCE + 1) * PATIENCE
         self._due = min([self._look, *(self._leaves(self._calls.get(key)) for key in self._over),
-                         *(left.until for left in self._waiting.values() if left.until > self._due)])  # fmt: skip
+                         *self._left.after(self._due)])  # fmt: skip
         return out
 
     def _leaves(self, call: Dialog) -> int:
@@ -315,15 +273,14 @@ class Analyser:
         self._calls.forget(self._now)
         self._reports.forget(self._now - keep)
         self._media.forget({sensor: self._told(sensor) - keep for sensor in self._clocks})
-        while len(self._late) > MAX_LATE:
-            del self._late[next(iter(self._late))]
+        self._left.forget()
 
     def finish(self, end_reason: str = "end_of_capture") -> list[CallRecord]:
         """Records of all calls that are left; those still open are partial and end by `end_reason`."""
         out = []
         for key, call in self._calls:
             out.append(self._emit(key, *self._cut(call, end_reason)))
-        out += [revised for key in list(self._waiting) for revised in self._settle(key)]
+        out += self._left.finish()
         return out + (self._unclaimed.finish(end_reason, self._told) if self._unclaimed else [])
 
     def _cut(self, call: Dialog, end_reason: str) -> tuple[str, list[str]]:
@@ -352,32 +309,7 @@ class Analyser:
         self._count("calls")
         streams = self._media.claim(key, call.media, call.setup)
         record = self._maker.make(call, streams, end_reason, partial or [])
-        if end_reason in ("timeout", "rtp_timeout") and call.answer:
-            self._late[key] = record, call
-        if self.settings.late and call.media:
-            until = -(-(self._now + self.settings.late * SECOND) // GRID) * GRID
-            self._waiting[key] = _Waiting(until, record, call, partial or [])
+        until = self._left.add(key, call, record, partial or [], streams, self._now)
+        if until is not None:
             self._due = min(self._due, until)
-        else:
-            self._release(key, call, streams)
         return record
-
-    def _release(self, key: bytes, call: Dialog, streams: list[Stream]) -> None:
-        for stream in streams:
-            self._reports.drop(stream.src[:2], stream.dst[:2], stream.ssrc)
-        self._media.release(key, call.media, streams)
-
-    def _settle(self, key: bytes) -> list[CallRecord]:
-        """The time for late evidence is over: the record once more where there was some."""
-        left = self._waiting.pop(key)
-        streams = self._media.claim(key, left.call.media, left.call.setup)
-        fresh = self._maker.make(left.call, streams, left.record.end_reason, left.partial)
-        self._release(key, left.call, streams)
-        same = {name: getattr(left.record, name) for name in ("uuid", "revision", "clock_offset_ms")}
-        fresh = msgspec.structs.replace(fresh, **same)
-        if fresh == left.record:
-            return []
-        fresh.revision += 1
-        if key in self._late:
-            self._late[key] = fresh, left.call
-        return [fresh]

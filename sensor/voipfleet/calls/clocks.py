@@ -1,0 +1,24 @@
+"""Until when each sensor has told all that it captured. Times ns. No I/O."""
+
+from collections.abc import Collection
+
+SILENT = 3600 * 1_000_000_000  # after which nobody waits for a sensor's packets any more
+
+
+class Clocks:
+    """Sensors by name; "" is this instance."""
+
+    def __init__(self):
+        self._told: dict[str, int] = {"": 0}
+
+    def __iter__(self):
+        return iter(self._told)
+
+    def told(self, sensor: str, now: int) -> None:
+        """All that it captured before `now` is here."""
+        self._told[sensor] = max(self._told.get(sensor, 0), now)
+
+    def of(self, sensors: Collection[str], now: int) -> int:
+        """Until when these have told all; who has been silent for long does not hold up anything."""
+        told = min((self._told.get(sensor, 0) for sensor in sensors if sensor), default=now)
+        return min(now, max(told, now - SILENT))
