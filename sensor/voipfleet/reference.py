@@ -8,6 +8,7 @@ A test compares the files with what this module makes, so that they cannot drift
 import sys
 from pathlib import Path
 
+from voipfleet.metrics import table
 from voipfleet.options import OPTIONS, Option
 from voipfleet.topology.variables import ROLLOUT_SETS, VARIABLES
 
@@ -96,9 +97,15 @@ def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
+def metrics_page(project: Path) -> str:
+    """docs/metrics.md: what a person wrote, then the table."""
+    written = (project / "docs" / "metrics.md").read_text("utf-8")
+    return written.partition(table.HEAD)[0] + table.page()
+
+
 def files(project: Path) -> dict[Path, str]:
     """Path -> text of everything that is made."""
-    made = {project / "docs" / "keys.md": keys_page()}
+    made = {project / "docs" / "keys.md": keys_page(), project / "docs" / "metrics.md": metrics_page(project)}
     for role in _ROLES:
         made[project / "roles" / role / "meta" / "argument_specs.yml"] = argument_specs(role)
     return made

@@ -34,7 +34,7 @@ class Writing:
 
     def __init__(self, dialect: sa.Dialect, on_sqlite: bool):
         self._sqlite = on_sqlite
-        self.counters = {"quarantined": 0, "gaps": 0}  # since the start: records kept aside; records sensors gave up
+        self.counters = {"quarantined": 0, "gaps": 0, "skipped": 0}  # since the start; skipped: numbers that never came
         # What most time goes into, ready: the drivers take the values as they are.
         self._insert = str(self._upsert(schema.calls, "revision").compile(dialect=dialect))
         self._cursor_there = self._upsert(schema.link_cursor)
@@ -56,6 +56,7 @@ class Writing:
             new = [row for row in batch.rows if row.seq > done]
             fresh += [(peer, row) for row in new]
             if new:
+                self.counters["skipped"] += new[0].seq - done - 1 if done else 0
                 done, uuid = new[-1].seq, new[-1].uuid
                 moved[peer.sensor_uuid] = cursors[peer.sensor_uuid] = batch.epoch, done, uuid
             acks.append(Ack(batch.epoch, done, uuid))

@@ -238,15 +238,20 @@ TABLE: tuple[Metric, ...] = tuple(Metric(f"voipfleet_{name}", *rest) for name, *
      _one("store", "quarantined")),
     ("gap_records_total", COUNTER, "Records that sensors said they gave up, since the start.",
      (), _one("store", "gaps")),
+    ("sequence_skipped_total", COUNTER, "Numbers of records that never came, since the start; gap records say why.", (),
+     _one("store", "skipped")),
     # the host
     ("disk_free_bytes", GAUGE, "Free space where the spool is.", (), _one("disk", "free")),
     ("disk_size_bytes", GAUGE, "Size of that file system.", (), _one("disk", "size")),
 ))  # fmt: skip
 
 
+HEAD = "| name | type | labels | what |"
+
+
 def page() -> str:
     """docs/metrics.md's table."""
-    lines = ["| name | type | labels | what |", "|---|---|---|---|"]
+    lines = [HEAD, "|---|---|---|---|"]
     for metric in TABLE:
         lines.append(f"| `{metric.name}` | {metric.kind} | {', '.join(metric.labels)} | {metric.help} |")
     return "\n".join(lines) + "\n"

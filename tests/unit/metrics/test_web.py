@@ -32,7 +32,8 @@ REPORT = {
                 "received": [{"source": "ab" * 16, "packets": 7, "lost": 3}]},
     "listeners": [{"port": 60024, "slots": [3, 1], "sessions": 4, "refused_password": 2}],
     "sensors": [{"name": "b1", "sends": "records", "clock_offset_ms": 3.0}],
-    "store": {"ok": True, "records": 9, "commits": 2, "seconds": 0.5, "quarantined": 1, "gaps": 2},
+    "store": {"ok": True, "records": 9, "commits": 2, "seconds": 0.5, "quarantined": 1, "gaps": 2,
+              "skipped": 0},
     "disk": {"free": 10, "size": 20},
 }  # fmt: skip
 

@@ -1,0 +1,80 @@
+"""What a sensor and its central say to Prometheus, over a reconnect, a restart and a kill: the books balance always."""
+
+import subprocess
+import sys
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from support.fleet import LOCAL, Hosts, arrive
+
+PORTS = {"hq": 9501, "branch": 9502}
+
+
+@pytest.fixture
+def hosts(namespace, tmp_path):
+    with Hosts(namespace, tmp_path) as made:
+        made.add("hq", server_bind="127.0.0.1", metrics_port=PORTS["hq"])
+        made.add("branch", interface="vb", metrics_port=PORTS["branch"], **LOCAL)
+        made.start()
+        yield made
+
+
+def scrape(hosts: Hosts, name: str, path: str = "metrics") -> str:
+    url = f"http://127.0.0.1:{PORTS[name]}/{path}"
+    ask = f"import urllib.request; print(urllib.request.urlopen({url!r}, timeout=10).read().decode(), end='')"
+    words = [*hosts.prefix, sys.executable, "-c", ask]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+
+def figures(hosts: Hosts, name: str) -> dict:
+    families = text_string_to_metric_families(scrape(hosts, name))
+    return {(sample.name[10:], *sorted(sample.labels.values())): sample.value for f in families for sample in f.samples}
+
+
+def balanced_alone(hosts: Hosts) -> dict:
+    found = figures(hosts, "branch")
+    assert not any(value for key, value in found.items() if key[0] == "unaccounted"), found
+    return found
+
+
+def balanced(hosts: Hosts) -> dict:
+    """The branch's figures; both hosts' books balance, and what was captured is somewhere."""
+    for name in PORTS:
+        found = figures(hosts, name)
+        assert not any(value for key, value in found.items() if key[0] == "unaccounted"), found
+    said = hosts.all["branch"].until(lambda status: status["laws"])
+    assert all(law["holds"] for law in said["laws"]), said["laws"]
+    return found
+
+
+def test_the_books_balance_over_a_reconnect_a_restart_and_a_kill(hosts):
+    hq, branch = hosts.all.values()
+    hosts.place(1, 2)
+    arrive(hq, [1, 2])
+    first = balanced(hosts)
+    assert first["link_up", "server_destination"] == 1 and first["calls_total",] == 2
+    assert figures(hosts, "hq")["sensor_connected", "branch", "records"] == 1
+    hq.kill()
+    hosts.place(3)
+    branch.until(lambda status: status["records"]["queued"] == 1)
+    waiting = balanced_alone(hosts)
+    assert waiting["link_up", "server_destination"] == 0 and waiting["outbox_rows",] == 1
+    assert scrape(hosts, "branch", "readyz") == "ready\n"  # degraded, not dead
+    hq.start()
+    arrive(hq, [1, 2, 3])
+    branch.stop()
+    branch.start()
+    hosts.place(4)
+    arrive(hq, [1, 2, 3, 4])
+    again = balanced(hosts)
+    assert again["starts_total",] == 2 and again["calls_total",] == 4
+    assert again["capture_packets_total",] > first["capture_packets_total",]
+    branch.kill()
+    branch.start()
+    hosts.place(5)
+    arrive(hq, [1, 2, 3, 4, 5])
+    last = balanced(hosts)
+    assert last["starts_total",] == 3 and last["calls_total",] >= again["calls_total",]
+    assert last["records_created_total",] == last["records_acknowledged_total",]
+    text = branch.command("status").stdout
+    assert "packets: " in text and "received = " in text and "NOT ACCOUNTED" not in text
