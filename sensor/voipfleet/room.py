@@ -5,7 +5,6 @@ Below the floor what can be missed most easily goes first; records are last, and
 """
 
 import asyncio
-import contextlib
 import logging
 import os
 from collections.abc import Awaitable, Callable
@@ -14,6 +13,7 @@ from pathlib import Path
 log = logging.getLogger("voipfleet.room")
 LOOK_EVERY = 1.0  # s
 GB, MAX_BALLAST = 1 << 30, 16 << 20  # bytes
+TIGHT = 1 << 20  # bytes without which the outbox may not even open
 EMERGENCY = 4 << 20  # bytes that are asked for when a write has failed: a log of SQLite
 Giver = Callable[[int], Awaitable[int]]
 
@@ -39,13 +39,12 @@ class Room:
     @property
     def free(self) -> int:
         """Bytes that this user can still write."""
-        return _space(self._folder)[1]
+        return free(self._folder)
 
     async def run(self) -> None:
         """For ever."""
         while True:
-            with contextlib.suppress(OSError):  # the folder is away: who writes there says so
-                await self.look()
+            await self.look()
             await asyncio.sleep(LOOK_EVERY)
 
     async def look(self) -> None:
@@ -63,6 +62,11 @@ class Room:
     async def emergency(self) -> bool:
         """A write has failed for want of room: whether there is some more now, the reserve left alone."""
         return await self._ask(EMERGENCY) > 0
+
+    def before_opening(self) -> None:
+        """An outbox needs some room to be opened at all."""
+        if self.free < TIGHT:
+            self.drop_reserve()
 
     def drop_reserve(self) -> bool:
         """For what must still be written; whether there was one."""
@@ -93,6 +97,11 @@ class Room:
             log.debug("%s: no reserve (%s)", self._ballast, error)
 
 
+def free(folder: Path) -> int:
+    """Bytes that can still be written there."""
+    return _space(folder)[1]
+
+
 def same_disk(one: Path, other: Path) -> bool:
     """Whether room that is given back in one folder is room in the other."""
     try:
@@ -102,6 +111,9 @@ def same_disk(one: Path, other: Path) -> bool:
 
 
 def _space(folder: Path) -> tuple[int, int]:
-    """Bytes of the file system, and of it free."""
-    said = os.statvfs(folder)
+    """Bytes of the file system, and of it free; of a folder that cannot be used, as if there were room."""
+    try:
+        said = os.statvfs(folder)
+    except OSError:
+        return 0, 1 << 62
     return said.f_blocks * said.f_frsize, said.f_bavail * said.f_frsize

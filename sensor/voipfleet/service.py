@@ -14,6 +14,7 @@ import hashlib
 import logging
 import signal
 import socket
+import sys
 import time
 from pathlib import Path
 
@@ -178,13 +179,14 @@ class Service:
     async def _open_outbox(self) -> None:
         """A check reads all of it, so it runs beside everything else."""
         folder = Path(self.config.spooldir)
+        self.room = Room(folder, min_gb=self.config.autocleanmingb, min_percent=self.config.autocleanspoolminpercent)
+        self.room.before_opening()
         opening = functools.partial(open_outbox, folder / "outbox.db", keep_acked_hours=self.config.keep_acked_hours)
         outbox = await asyncio.get_running_loop().run_in_executor(None, opening)
         if outbox.leftovers:
             log.warning("%d calls were up when this instance last ended without a word; they are recorded as partial",
                         outbox.leftovers)  # fmt: skip
         self.spool = Spool(outbox)
-        self.room = Room(folder, min_gb=self.config.autocleanmingb, min_percent=self.config.autocleanspoolminpercent)
         self.spool.emergency = self.room.emergency
         self.intake = Intake(self.spool, self.name, self._clock_offset)
         await self.counting.start()
@@ -332,6 +334,8 @@ def serve(config, config_path: str) -> int:
     """Run the instance until SIGTERM; the exit code."""
 
     memory.keep()
+    if sys.version_info < (3, 12):  # later ones do so by themselves; the other way is a thread that keeps capabilities
+        asyncio.set_child_watcher(asyncio.PidfdChildWatcher())
 
     async def main() -> int:
         return await Service(config, config_path).run()

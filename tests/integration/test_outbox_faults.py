@@ -154,3 +154,22 @@ def test_a_full_disk_costs_no_record_for_which_there_is_memory_or_a_reserve(host
     a.start()
     arrive(c, range(1, 12), 40)
     assert a.until(lambda status: not status["records"]["queued"])["records"]["gaps"] == 0
+
+
+@pytest.mark.parametrize("end", ["kill", "stop"])
+def test_a_start_on_a_full_disk(hosts, small_disk, end):
+    """B11. The reserve is enough to open the outbox."""
+    a = hosts.add("a", interface="vb", server_destination="127.0.0.1", spooldir=small_disk)
+    a.start(wait=None)
+    a.until(lambda status: status["ready"] and (small_disk / "ballast").exists())
+    hosts.place(1, rtp=SHORT)
+    a.until(lambda status: status["records"]["queued"] == 1)
+    getattr(a, end)()
+    fill(small_disk)
+    a.start(wait=None)
+    a.until(lambda status: status["ready"])
+    hosts.place(2, rtp=SHORT)
+    a.until(lambda status: status["records"]["queued"] == 2 or status["records"]["outbox_error"])
+    (small_disk / "somebody else's").unlink()
+    a.until(lambda status: status["records"]["queued"] == 2 and not status["records"]["outbox_error"])
+    assert "Traceback" not in a.log() and not list(small_disk.glob("*.corrupt*"))

@@ -71,7 +71,9 @@ class Outbox:
             raise OutboxError(f"{path}: written by another release (schema {schema}, this one reads {SCHEMA});"
                               " start that release once more to deliver it")  # fmt: skip
         self._queued = self._count(self._get("acked_through"), 1 << 62)
-        self.leftovers = self._take_over()  # calls that were up when an earlier process was killed
+        self.leftovers = 0  # calls that were up when an earlier process was killed
+        with contextlib.suppress(sqlite3.OperationalError):  # a full disk: at the next start then
+            self.leftovers = self._take_over()
 
     # -- what the courier asks -----------------------------------------------------------------------
 

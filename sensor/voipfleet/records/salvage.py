@@ -17,11 +17,13 @@ import msgspec
 from voipfleet.records.messages import CALL, CHECKPOINT, GAP, PROBE, GapRecord
 from voipfleet.records.outbox import Outbox, OutboxError
 from voipfleet.records.tables import COUNTERS, SCHEMA, checksum, prepare
+from voipfleet.room import free
 
 log = logging.getLogger("voipfleet.outbox")
 FATAL = ("disk I/O error", "database disk image is malformed", "file is not a database")
 DAMAGED = "outbox damaged"
 UNREADABLE = (sqlite3.Error, UnicodeError)  # the latter: damaged text in the message of the former
+NEEDED = 256 << 10  # bytes without which SQLite cannot open a file
 KEPT = 3  # damaged files that are kept
 CHUNK = 512  # rows that are read at once
 MAX_BAD = 50_000  # rows that are looked for one by one where reading fails
@@ -36,7 +38,8 @@ def _damage(error: BaseException | None, path: Path) -> bool:
     """Whether an error at opening is for what is in the file, and not for what may be done with it."""
     no = ("database is locked", "unable to open", "database or disk is full")
     allowed = os.access(path, os.W_OK) or "readonly" not in str(error)
-    return isinstance(error, UNREADABLE) and not str(error).startswith(no) and allowed
+    full = str(error) == "disk I/O error" and free(path.parent) < NEEDED  # so it says where its index has no room
+    return isinstance(error, UNREADABLE) and not str(error).startswith(no) and allowed and not full
 
 
 def open_outbox(path: Path, **options) -> Outbox:

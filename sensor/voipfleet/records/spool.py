@@ -218,7 +218,8 @@ class Spool:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
 
     async def _progress(self) -> None:
-        self.state = await self._call(self._outbox.state)
+        with contextlib.suppress(sqlite3.Error):  # what is written next meets the same fault, and acts on it
+            self.state = await self._call(self._outbox.state)
         async with self.changed:
             self.changed.notify_all()
 

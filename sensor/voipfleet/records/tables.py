@@ -34,7 +34,7 @@ def prepare(db: sqlite3.Connection) -> int:
     if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
         row = db.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
         found = row[0] if row else 0
-    if found > SCHEMA:
+    if found >= SCHEMA:  # nothing is to be written: the disk may be full
         return found
     db.execute("BEGIN IMMEDIATE")
     for statement in _TABLES:
