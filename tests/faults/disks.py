@@ -9,9 +9,7 @@ from typing import NamedTuple
 
 from support.daemon import Daemon
 
-LINE = re.compile(
-    r"^(\d+) +(?:(\w+)\((\d+)<((?:->|[^>])*)>.*?|<\.\.\. (\w+) resumed>.*?)(?:= (-?\d+)|<unfinished)"
-)
+LINE = re.compile(r"^(\d+) +(?:(\w+)\((\d+)<((?:->|[^>])*)>.*?|<\.\.\. (\w+) resumed>.*?)(?:= (-?\d+)|<unfinished)")
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from collections import deque
 log = logging.getLogger("voipfleet.link")
 SAMPLES = 8
 SETTLE, EVERY = 5.0, 30.0  # s until the first look, and between looks
+STEP = 0.1  # s between two samples that no delay explains: one of the clocks was set
 WARN = 2.0  # s; from here on a person should look after the clock
 
 
@@ -21,8 +22,12 @@ class Offset:
 
     def sample(self, sent: int, theirs: int, received: int) -> None:
         """We sent at `sent`, they had it at `theirs`, we had the answer at `received`: µs, each by its own clock."""
-        if received >= sent:
-            self._samples.append(((received - sent) / 1e6, (theirs - (sent + received) / 2) / 1e6))
+        if received < sent:
+            return
+        trip, seconds = (received - sent) / 1e6, (theirs - (sent + received) / 2) / 1e6
+        if self._samples and abs(seconds - self.seconds) > (trip + self.round_trip) / 2 + STEP:
+            self._samples.clear()
+        self._samples.append((trip, seconds))
 
     @property
     def seconds(self) -> float | None:

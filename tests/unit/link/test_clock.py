@@ -25,6 +25,19 @@ def test_before_the_first_exchange_and_after_one_that_cannot_be():
     assert offset.seconds is None and offset.round_trip is None
 
 
+@given(st.integers(200_000, 10**12), st.sampled_from([1, -1]), st.integers(0, 50_000))
+def test_a_clock_that_was_set_is_believed_at_once_and_a_slow_answer_is_not(by, sign, way):
+    offset = clock.Offset()
+    offset.sample(0, 500, 1000)
+    offset.sample(10**7, 10**7 + way, 10**7 + 2 * way)
+    assert abs(offset.seconds) <= 0.0005
+    later = 10**13
+    offset.sample(later, later + sign * by + way, later + 2 * way)
+    assert offset.seconds == pytest.approx(sign * by / 1e6)
+    offset.sample(later, later + 2 * by + sign * by, later + 2 * by + 10)  # all the delay one way: nothing was set
+    assert offset.seconds == pytest.approx(sign * by / 1e6)
+
+
 @pytest.mark.parametrize(("ahead", "said"), [(1_900_000, ""), (2_100_000, "2.1 s ahead of ours"),
                                              (-600_000_000, "600.0 s behind ours")])  # fmt: skip
 def test_a_clock_that_is_off_is_told_once(monkeypatch, caplog, ahead, said):
