@@ -8,11 +8,13 @@ Nothing here may make the engine wait: it runs in its own process and is only li
 """
 
 import asyncio
+import contextlib
 import functools
 import hashlib
 import logging
 import signal
 import socket
+import sys
 import time
 from pathlib import Path
 
@@ -29,10 +31,12 @@ from voipfleet.records.messages import Status
 from voipfleet.records.outbox import OutboxError
 from voipfleet.records.salvage import open_outbox
 from voipfleet.records.spool import Opening, Spool
+from voipfleet.room import Room
 
 log = logging.getLogger("voipfleet")
 ENGINE_SILENT = 10.0  # seconds without a word from the engine before the watchdog is no longer fed
 LAST_DELIVERY = 3.0  # seconds to deliver what is left at shutdown; the rest waits in the outbox
+STOP_BY = 8.5  # seconds after SIGTERM when delivery ends in any case; what is closed then takes no second
 RETRY = 2.0
 
 
@@ -44,7 +48,7 @@ class Service:
         self.name = config.name_sensor or socket.gethostname()
         self.started, self.ready = time.time(), False
         self.duties = duties(config)
-        self.engine = self.intake = self.uplink = self.packets = self.stored = self.audit = None
+        self.engine = self.intake = self.uplink = self.packets = self.stored = self.audit = self.room = None
         self.spool: Spool | Opening = Opening()
         self.counting = Counting(config, self._counters, lambda: report.status(self, {}))
         self.listeners: list = []
@@ -60,6 +64,8 @@ class Service:
             loop.add_signal_handler(number, self._stop.set)
         config = self.config
         manager = Manager(Path(config.control_socket), report.commands(self))
+        with contextlib.suppress(OSError):  # whoever opens the outbox says what is wrong
+            Path(config.spooldir).mkdir(parents=True, exist_ok=True)
         try:
             await manager.start()
             if self.duties.engine:  # capture begins; what comes of it waits until the outbox is checked
@@ -72,6 +78,7 @@ class Service:
             if self.engine:
                 self._listen()
             self._background(self.spool.run())
+            self._background(self.room.run())
             self._background(self._watchdog())
             self._background(self.counting.run())
             if self.packets:
@@ -127,6 +134,11 @@ class Service:
         return 1
 
     async def _shut_down(self, manager: Manager) -> None:
+        end = time.monotonic() + STOP_BY
+
+        def left() -> float:
+            return max(0.1, min(LAST_DELIVERY, end - time.monotonic()))
+
         if self.engine:
             await self.engine.stop()  # its last records, open calls too, are put into the spool
         for listener in self.listeners:
@@ -137,10 +149,10 @@ class Service:
             last = self.spool.state.next_seq - 1
             if self._tasks and (self.stored or (self.uplink and self.uplink.state == "connected")):
                 try:
-                    await asyncio.wait_for(self.spool.wait_acknowledged(last), LAST_DELIVERY)
+                    await asyncio.wait_for(self.spool.wait_acknowledged(last), left())
                 except TimeoutError:
                     log.warning("%d records are not delivered yet; they wait in the outbox", self.spool.state.queued)
-        if self.packets and self._tasks and not await self.packets.delivered(LAST_DELIVERY):
+        if self.packets and self._tasks and not await self.packets.delivered(left()):
             log.warning("packets are not delivered yet; they wait in the buffer")
         if self.uplink:
             await self.uplink.close()
@@ -150,7 +162,7 @@ class Service:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self.spool:
-            await self.spool.close()
+            await self.spool.close(self.room.drop_reserve)
         if self.stored:
             await self.stored.close()
         await self.counting.close()
@@ -167,12 +179,15 @@ class Service:
     async def _open_outbox(self) -> None:
         """A check reads all of it, so it runs beside everything else."""
         folder = Path(self.config.spooldir)
+        self.room = Room(folder, min_gb=self.config.autocleanmingb, min_percent=self.config.autocleanspoolminpercent)
+        self.room.before_opening()
         opening = functools.partial(open_outbox, folder / "outbox.db", keep_acked_hours=self.config.keep_acked_hours)
         outbox = await asyncio.get_running_loop().run_in_executor(None, opening)
         if outbox.leftovers:
             log.warning("%d calls were up when this instance last ended without a word; they are recorded as partial",
                         outbox.leftovers)  # fmt: skip
         self.spool = Spool(outbox)
+        self.spool.emergency = self.room.emergency
         self.intake = Intake(self.spool, self.name, self._clock_offset)
         await self.counting.start()
         self.audit = Audit(folder / "audit.log")
@@ -221,6 +236,7 @@ class Service:
         self.packets = packets = await Packets.open(
             config, self.name, self.spool, self.duties, analyse=self._hand, note=self.intake.note, seen=self._seen,
             status=self._status, identity=identities[0], psk=psks[0])  # fmt: skip
+        self.room.givers += packets.givers(Path(config.spooldir))
         bind_key = self._bind_key if self.stored else KeyBook(Path(config.spooldir) / "known_sources").bind_key
         of_packets = {types.ROLE_PACKETS: (packets.welcome, packets.serve)}
         of_records = {types.ROLE_RECORDS: (self._welcome_records, self._serve_records)}
@@ -318,6 +334,8 @@ def serve(config, config_path: str) -> int:
     """Run the instance until SIGTERM; the exit code."""
 
     memory.keep()
+    if sys.version_info < (3, 12):  # later ones do so by themselves; the other way is a thread that keeps capabilities
+        asyncio.set_child_watcher(asyncio.PidfdChildWatcher())
 
     async def main() -> int:
         return await Service(config, config_path).run()
