@@ -5,12 +5,16 @@ A row counts as delivered only when the store's commit came back as an acknowled
 """
 
 import asyncio
+import hashlib
 import logging
+import time
 from collections.abc import Callable
 from typing import Protocol
 
+import msgspec
+
 from voipfleet.records import resume
-from voipfleet.records.messages import WINDOW, Ack, Batch, Status, Welcome
+from voipfleet.records.messages import GAP, WINDOW, Ack, Batch, GapRecord, Status, Welcome
 from voipfleet.records.outbox import OutboxError
 from voipfleet.records.spool import Spool
 
@@ -48,9 +52,20 @@ async def _start(spool: Spool, welcome: Welcome) -> int:
         await spool.new_epoch()
     elif decision.why is resume.Why.REPLAY:
         log.warning("delivery: the store has less than it had acknowledged; sending again what is held")
+        if decision.gone and welcome.central == spool.store:
+            _tell_gone(spool, *decision.gone)
     elif welcome.last_seq > spool.state.acked_through and welcome.epoch == spool.state.epoch:
         await spool.acknowledge(welcome.last_seq)
+    await spool.delivers_to(welcome.central)
     return decision.after
+
+
+def _tell_gone(spool: Spool, first: int, last: int) -> None:
+    """A gap record. Its uuid follows from where the gap begins, so that it counts once however often that is found."""
+    log.warning("delivery: %d of these are not held any more (keep_acked_hours); the store is told", last - first + 1)
+    uuid = hashlib.blake2b(spool.state.epoch + first.to_bytes(8, "big"), digest_size=16).digest()
+    gap = GapRecord(first, last, last - first + 1, "not kept for a replay", time.time_ns())
+    spool.put(uuid, 1, GAP, msgspec.msgpack.encode(gap))
 
 
 class _Flow:

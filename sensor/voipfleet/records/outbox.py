@@ -105,6 +105,18 @@ class Outbox:
                              for name in ("page_count", "freelist_count", "page_size"))  # fmt: skip
         return (pages - free) * size
 
+    @property
+    def store(self) -> bytes:
+        """The uuid of the store to which rows were delivered last."""
+        found = self._db.execute("SELECT value FROM meta WHERE name = 'store'").fetchone()
+        return found[0] if found else b""
+
+    def delivers_to(self, store: bytes) -> None:
+        """From now on rows are delivered to that store."""
+        if store != self.store:
+            with self._transaction():
+                self._db.execute("INSERT OR REPLACE INTO meta VALUES ('store', ?)", (store,))
+
     def append(self, rows: list[tuple[bytes, int, int, bytes]], origins: Mapping[Origin, int] = NOTHING,
                checkpoints: Mapping[bytes, bytes] = NOTHING, lost: int = 0) -> int:  # fmt: skip
         """Store (uuid, revision, kind, body) rows in one transaction, synced; returns the last `seq`.

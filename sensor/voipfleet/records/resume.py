@@ -15,10 +15,12 @@ class Why(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Send the rows after `after`; `why` is ROLLED_BACK: under a new epoch."""
+    """Send the rows after `after`; `why` is ROLLED_BACK: under a new epoch. `gone`: the first and the last of the rows
+    that the store had acknowledged, has no more, and that are not held here any more either."""
 
     after: int
     why: Why
+    gone: tuple[int, int] | None = None
 
 
 def plan(state: OutboxState, uuid_at_last: bytes | None, welcome: Welcome) -> Resume:
@@ -31,5 +33,6 @@ def plan(state: OutboxState, uuid_at_last: bytes | None, welcome: Welcome) -> Re
     if beyond or other:
         return Resume(held, Why.ROLLED_BACK)
     if welcome.last_seq < state.acked_through:
-        return Resume(max(held, welcome.last_seq), Why.REPLAY)
+        gone = (welcome.last_seq + 1, held) if held > welcome.last_seq else None
+        return Resume(max(held, welcome.last_seq), Why.REPLAY, gone)
     return Resume(max(held, welcome.last_seq), Why.CONTINUE)

@@ -54,6 +54,7 @@ class Spool:
         self._abandoned: list[Outbox] = []  # never closed: that would write to them
         self.state: OutboxState = outbox.state()
         self.sensor_uuid = outbox.sensor_uuid
+        self.store = outbox.store  # to which rows were delivered last
         self.origins = outbox.origins()  # as it was at the start
 
     @property
@@ -174,6 +175,11 @@ class Spool:
         except OutboxError as error:  # nothing is lost: it is sent again, or acknowledged with what comes later
             log.warning("%s", error)
         await self._progress()
+
+    async def delivers_to(self, store: bytes) -> None:
+        if store != self.store:
+            await self._ask("delivers_to", store)
+            self.store = store
 
     async def uuid_at(self, seq: int) -> bytes | None:
         return await self._ask("uuid_at", seq)

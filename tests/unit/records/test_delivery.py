@@ -330,3 +330,52 @@ def test_at_the_end_the_reserve_is_for_what_is_left_or_for_how_many_that_is(tmp_
         assert state.created == state.queued + state.gaps
 
     asyncio.run(main())
+
+
+def test_a_restored_store_is_told_what_is_not_held_any_more(tmp_path):
+    """B15. By the store that had it, and the same gap however often that is found."""
+
+    async def main():
+        spool = Spool(Outbox(tmp_path / "outbox.db", keep_acked_hours=0))
+        sent = [os.urandom(16) for _ in range(10)]
+        for uuid in sent:
+            spool.put(uuid, 1, CALL, b"x")
+        assert await spool.flush()
+        await until_acknowledged(spool, FakeTarget([], welcome()))
+        epoch = spool.state.epoch
+        assert await spool.read(0) == []
+        told = []
+        for _ in range(2):
+            behind = FakeTarget([], welcome(epoch, 4, sent[3]))
+            delivering = asyncio.create_task(deliver(spool, behind, status))
+            while not spool._pending:
+                await asyncio.sleep(0.01)
+            told += spool._pending
+            delivering.cancel()
+            await asyncio.gather(delivering, return_exceptions=True)
+        gaps = [msgspec.msgpack.decode(body, type=GapRecord) for *_, body in told]
+        assert [(gap.from_seq, gap.to_seq, gap.count) for gap in gaps] == [(5, 10, 6)] * 2
+        assert len({uuid for uuid, *_ in told}) == 1 and {kind for *_, kind, _ in told} == {GAP}
+
+    asyncio.run(main())
+
+
+def test_another_store_is_told_nothing_of_what_the_first_one_has(tmp_path):
+    async def main():
+        spool = Spool(Outbox(tmp_path / "outbox.db", keep_acked_hours=0))
+        for _ in range(10):
+            spool.put(os.urandom(16), 1, CALL, b"x")
+        assert await spool.flush()
+        await until_acknowledged(spool, FakeTarget([], welcome()))
+        other = Welcome(b"s", b"another", "hq2", spool.state.epoch, 4, b"")
+        table = []
+        delivering = asyncio.create_task(deliver(spool, FakeTarget(table, other), status))
+        spool.put(b"n" * 16, 1, CALL, b"x")
+        await spool.flush()
+        await asyncio.wait_for(spool.wait_acknowledged(11), 5)
+        delivering.cancel()
+        await asyncio.gather(delivering, return_exceptions=True)
+        assert table == [b"n" * 16]
+        assert open_outbox(tmp_path / "outbox.db").store == b"another"
+
+    asyncio.run(main())
