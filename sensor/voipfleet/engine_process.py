@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from voipfleet import pipe, privileges
+from voipfleet import pipe
 from voipfleet.errors import VoipfleetError
 from voipfleet.relay.messages import Handed
 
@@ -61,8 +61,6 @@ class EngineProcess:
         self._ready = asyncio.get_running_loop().create_future()
         self._reading = asyncio.create_task(self._read(reader))
         await self._ready
-        if os.geteuid():  # whom root runs by hand may need root's rights for its files
-            privileges.drop_all()  # nobody needs CAP_NET_RAW any more: if the engine ends, so does this process
 
     def listen(self, on_record: Callable[[bytes], None], on_checkpoint: Callable[[int, bytes], None],
                on_packets: Callable[[bytes], None], on_heard: Callable[[int], None],

@@ -12,13 +12,14 @@ import contextlib
 import functools
 import hashlib
 import logging
+import os
 import signal
 import socket
 import sys
 import time
 from pathlib import Path
 
-from voipfleet import __version__, memory, report, systemd
+from voipfleet import __version__, memory, privileges, report, systemd
 from voipfleet.audit import Audit
 from voipfleet.duties import duties
 from voipfleet.engine_process import EngineProcess
@@ -71,6 +72,8 @@ class Service:
             if self.duties.engine:  # capture begins; what comes of it waits until the outbox is checked
                 self.engine = EngineProcess(self.config_path)
                 await self.engine.start()
+                if config.interface and os.geteuid():  # whom root runs by hand may need root's rights for its files
+                    privileges.drop_all()  # if the engine ends, so does this process: nobody opens a socket again
             await self._open_outbox()
             if self._stores:
                 await self._open_store()
