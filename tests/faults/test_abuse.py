@@ -1,15 +1,22 @@
-"""Strangers at the central's port, and hosts with the password that mean ill (rows 23, 28, 29, 30, 34)."""
+"""Strangers at the central's port, and hosts with the password that mean ill (rows 23, 25, 28, 29, 30, 34)."""
 
 import asyncio
 import os
+import shutil
 import time
+from pathlib import Path
 
+import msgspec
 import pytest
-from faults import strangers
-from faults.harness import wait
+import zstandard
+from faults import mutants, strangers
+from faults.harness import committed, settled, wait
 from faults.strangers import FIRST, IDLE, NONSENSE, Flood, files, memory
-from faults.traffic import inside
-from voipfleet.link import client
+from faults.traffic import Calls, inside
+from voipfleet.link import client, keys, types
+from voipfleet.link.session import LinkClosed
+from voipfleet.relay import codec
+from voipfleet.relay.messages import MAX_PART, Origin, Part
 
 
 @pytest.mark.parametrize("kind", [IDLE, NONSENSE, FIRST])
@@ -76,3 +83,136 @@ def test_row29_wrong_passwords_are_cheap(fleet, saw, count):
         f" the most memory that it ever had grew by {grown:.1f} MiB;"
         f" {counts['created']} records of a sensor came meanwhile",
     )
+
+
+@pytest.mark.parametrize("count", [1500, pytest.param(100_000, marks=pytest.mark.soak)])
+def test_row30_mutated_handshakes_and_frames(fleet, saw, count):
+    fleet.central.start()
+    pid = fleet.central.process.pid
+    sensor = fleet.simulated().start()
+    sensor.put(10)
+    sensor.drained()
+    open_files = files(pid)
+    inside(fleet.namespace, lambda: asyncio.run(mutants.attack(fleet, count // 5)))  # caches of addresses are full now
+    before = memory(pid)
+    made = inside(fleet.namespace, lambda: asyncio.run(mutants.attack(fleet, count - count // 5)))
+    grown = memory(pid) - before
+    wait(lambda: files(pid) <= open_files + 2)
+    assert grown < 16
+    sensor.put(10)
+    sensor.drained()
+    fleet.no_traceback()
+    stored = fleet.stored()
+    assert set(sensor.made) <= set(stored)
+    saw(f"{count:,} connections from as many addresses, each with something wrong in message 1, message 3, a frame, or"
+        f" what is in a frame ({', '.join(f'{number:,} {kind}' for kind, number in made.items())} at last)",
+        f"no traceback; memory grew by {grown:.1f} MiB over the last four fifths; all file descriptors closed; a sensor"
+        " delivers as before")  # fmt: skip
+
+
+def test_row34_bombs_from_who_has_the_password(fleet, saw):
+    fleet.central.start()
+    courier = fleet.central.process.pid
+    (engine,) = map(int, Path(f"/proc/{courier}/task/{courier}/children").read_text().split())
+    sensor = fleet.simulated().start()
+    sensor.put(10)
+    sensor.drained()
+    before = [memory(pid, "VmHWM") for pid in (courier, engine)]
+    zeros = bytes(1 << 30)
+    bombs = [codec.HEAD.pack(2, 0, 1, 0, 1 << 30, 0) + zstandard.ZstdCompressor(level=1).compress(zeros),
+             codec.HEAD.pack(2, 0, 1, 0, 1 << 20, 0) + zstandard.ZstdCompressor(level=1).compress(zeros),
+             codec.HEAD.pack(1, 0, 1, 1 << 31, (1 << 32) - 1, 0) + b"\xff" * 60_000,
+             codec.HEAD.pack(0, 0, 1, 1 << 31, (1 << 32) - 1, 0)]  # fmt: skip
+    del zeros
+
+    async def throw(number: int, body: bytes) -> None:
+        uuid, epoch = os.urandom(16), os.urandom(16)
+        session = await strangers.connect(fleet, role=types.ROLE_PACKETS, uuid=uuid)
+        size = MAX_PART
+        parts = [body[at : at + size] for at in range(0, len(body), size)]
+        for at, part in enumerate(parts):
+            told = Part(epoch, 1, at, len(parts), 1, Origin("stranger", [uuid]), part)
+            await session.send(types.PACKETS, msgspec.msgpack.encode(told))
+        await asyncio.sleep(0.5)
+        session.abort()
+
+    async def oversize() -> None:
+        session = await strangers.connect(fleet)
+        session._writer.write(b"\x7f\xff\xff\xff" + bytes(100))
+        with pytest.raises(LinkClosed):
+            while True:
+                await session.receive()
+        session.abort()
+
+    for number, body in enumerate(bombs):
+        inside(fleet.namespace, lambda number=number, body=body: asyncio.run(throw(number, body)))
+    inside(fleet.namespace, lambda: asyncio.run(oversize()))
+    sensor.put(10)
+    sensor.drained()
+    grown = [memory(pid, "VmHWM") - was for pid, was in zip((courier, engine), before, strict=True)]
+    assert max(grown) < 64
+    counts = fleet.check()
+    saw("blocks that name 4 GiB or unpack to 1 GiB (zstd, lz4, none), and a frame of 2 GiB, from a host with the"
+        " password", f"refused; the courier's memory grew by {grown[0]:.0f} MiB at most, the engine's by"
+        f" {grown[1]:.0f}; {counts['created']} records of a sensor came as before")  # fmt: skip
+
+
+def test_row23_a_sensor_and_its_clone(fleet, saw):
+    fleet.central.start()
+    sensor, clone = fleet.capturing("s1"), fleet.capturing("clone", filter="udp port 9")
+    sensor.start()
+    calls = Calls(fleet.namespace)
+    calls.place(20)
+    sensor.until(lambda status: status["records"]["acknowledged"] >= 20)
+    sensor.stop()
+    shutil.copytree(sensor.folder / "spool", clone.folder / "spool", dirs_exist_ok=True)
+    shutil.copy(sensor.folder / "node.key", clone.folder / "node.key")
+    thief = fleet.simulated("thief")
+    shutil.copy(sensor.folder / "spool" / "outbox.db", thief.folder / "outbox.db")
+    for daemon in (sensor, clone):
+        daemon.start(wait=None)
+    wait(lambda: "two processes connect by turns" in fleet.central.log(), 40)
+    thief.start()
+    wait(lambda: "key_conflict" in fleet.central.log())
+    thief.stop()
+    clone.stop()
+    calls.place(20)
+    sensor.until(lambda status: settled(status) and status["records"]["created"] >= 40, 60)
+    counts = fleet.check(*committed(sensor), sensors=False)
+    assert counts["rows"] == 40
+    said = fleet.central.command("audit").stdout
+    assert "link_flapping" in said and 'reason="key_conflict"' in said
+    saw("a sensor's spool and key copied to a second host; its spool to a third one with a key of its own",
+        f"the second: told (\"two processes connect by turns\"); the third: refused (key_conflict); {counts['rows']}"
+        " rows of the first, none mixed")  # fmt: skip
+
+
+def test_row25_the_password_is_rotated_under_load(fleet, saw):
+    old, new = fleet.password, fleet.folder / "new"
+    new.write_text("the new password of this fleet\n")
+    new.chmod(0o600)
+    fleet.central.start()
+    sensor = fleet.simulated().start()
+    plain = fleet.central.config.read_text()
+    with sensor.load(200):
+        for password, further in ((new, f"server_passwords_file = {old}\n"), (new, "")):
+            sensor.until(lambda sensor: sensor.connected, 40)
+            fleet.central.config.write_text(plain.replace(f"server_password_file = {old}",
+                                                          f"server_password_file = {password}") + further)  # fmt: skip
+            fleet.central.stop()
+            fleet.central.start(wait=None)
+            sensor.until(lambda sensor: not sensor.connected)
+            if further:
+                sensor.until(lambda sensor: sensor.connected, 40)
+                made = sensor.made
+                sensor.stop()
+                sensor._psk = keys.psk_from_password("the new password of this fleet", "default")
+                sensor.start()
+                assert sensor.made is made
+        sensor.until(lambda sensor: sensor.connected, 40)
+    sensor.drained()
+    slots = fleet.central.until(lambda status: status["listeners"])["listeners"][0]["slots"]
+    counts = fleet.check()
+    assert slots == [1]
+    saw("[old], then [new, old], then [new] at the central, the sensor in between, 200 records/s",
+        f"{counts['created']} records, 0 lost, 0 twice; nobody has the old one")  # fmt: skip
