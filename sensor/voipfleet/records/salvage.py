@@ -44,9 +44,8 @@ def _damage(error: BaseException | None, path: Path) -> bool:
 
 def open_outbox(path: Path, **options) -> Outbox:
     """The outbox at `path`, checked, and salvaged where it is damaged. Raises OutboxError for other faults."""
-    new = _beside(path, ".new")
-    if new.exists() and not path.exists():  # a kill came between the two renames
-        new.rename(path)
+    if _beside(path, ".new").exists() and not path.exists():  # a kill came in between
+        _swap(path, _aside(path))
     why = _fault(path)
     if not why:
         try:
@@ -63,19 +62,25 @@ def renew(path: Path, why: str, **options) -> Outbox:
     aside = _aside(path)
     try:
         rows, missing, same = _salvage(path, _beside(path, ".new"))
-        for suffix in ("", "-wal", "-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                _beside(path, suffix).rename(_beside(aside, suffix))
-        _beside(path, ".new").rename(path)
-        _sync(path.parent)
+        _swap(path, aside)
         _forget_old(path)
     except (*UNREADABLE, OSError) as error:
+        _beside(path, ".new").unlink(missing_ok=True)
         raise OutboxError(f"{path}: is damaged ({why}) and cannot be replaced ({error}); make room on its file system"
                           " and check the disk") from error  # fmt: skip
     log.error("%s: damaged (%s), now %s; %d records of it are saved, %s missing%s; check the disk", path, why,
               aside.name, rows, "nobody knows how many are" if missing is None else f"{missing} are",
               "" if same else ", and this host goes on under a new uuid")  # fmt: skip
     return Outbox(path, **options)
+
+
+def _swap(path: Path, aside: Path) -> None:
+    """The new file for the damaged one. That goes first, its log before the new one comes: it is not the new one's."""
+    for suffix in ("", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            _beside(path, suffix).rename(_beside(aside, suffix))
+    _beside(path, ".new").rename(path)
+    _sync(path.parent)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

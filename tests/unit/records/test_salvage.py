@@ -1,8 +1,10 @@
 """A damaged outbox: its file stays, what is whole in it goes on, and a gap record says the rest."""
 
+import contextlib
 import os
 import random
 import sqlite3
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -121,17 +123,30 @@ def test_calls_that_were_up_and_cursors_are_saved_too(tmp_path):
     balanced(box)
 
 
-def test_a_kill_between_the_renames_loses_nothing(tmp_path, monkeypatch):
+@pytest.mark.parametrize("at", range(5))
+def test_a_kill_between_the_renames_loses_nothing(tmp_path, monkeypatch, at):
     path = tmp_path / "outbox.db"
-    _, uuid, _ = filled(path)
-    strike(path, 20 * 4096)
-    monkeypatch.setattr(salvage, "_sync", lambda folder: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        open_outbox(path)
-    path.rename(tmp_path / "outbox.db.new")
+    rows, uuid, _ = filled(path)
+    box = Outbox(path)
+    box.append([(b"l" * 16, 1, CALL, b"x")])  # in the log, since the file is open: it must not come upon the new one
+    left, rename = [at], Path.rename
+
+    def killed(self, target):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", killed)
+    with contextlib.suppress(KeyboardInterrupt):
+        salvage.renew(path, "for the test").append([(b"m" * 16, 1, CALL, b"y")])
     monkeypatch.undo()
-    box = open_outbox(path)
-    assert box.sensor_uuid == uuid and len(kept(box)) > 280
+    again = open_outbox(path)
+    found = kept(again)
+    assert again.sensor_uuid == uuid and found[:301] == [*rows, (b"l" * 16, 1, CALL, b"x")]
+    assert len(found) == 301 + (at == 4)
+    balanced(again)
+    box.close()
 
 
 def test_a_folder_that_cannot_be_written_is_not_taken_for_damage(tmp_path, monkeypatch):
