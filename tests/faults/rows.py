@@ -95,5 +95,12 @@ CANNOT: dict[int, str] = {
 
 # Tests of a row that stand elsewhere.
 ELSEWHERE: dict[int, str] = {
+    1: "calls that are up at a kill are in `tests/integration/test_checkpoints.py`",
+    11: "more ways of damage, with real sensors, are in `tests/integration/test_outbox_faults.py`",
+    25: "passwords and keys of real daemons are rotated in `tests/integration/test_rotation.py`",
+    30: "the parsers behind the password are fuzzed by `make fuzz`, two minutes a target in `make soak`",
+    33: "every sentence, table and file that is made of SIP fields has its unit tests in `tests/unit`",
+    38: "`tests/unit/records/test_outbox.py` opens outboxes of the release before and of a later one; two releases"
+        " that are installed one after the other are not tested: there is one release so far",
     39: "asserted by `tests/integration/test_unit_file.py`",
 }  # fmt: skip
