@@ -370,6 +370,8 @@ def test_another_store_is_told_nothing_of_what_the_first_one_has(tmp_path):
         other = Welcome(b"s", b"another", "hq2", spool.state.epoch, 4, b"")
         table = []
         delivering = asyncio.create_task(deliver(spool, FakeTarget(table, other), status))
+        while spool.store != b"another":
+            await asyncio.sleep(0.01)
         spool.put(b"n" * 16, 1, CALL, b"x")
         await spool.flush()
         await asyncio.wait_for(spool.wait_acknowledged(11), 5)
