@@ -50,7 +50,7 @@ def saw(request):
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield
-    if row := re.match(r"test_row(\d\d)_", item.name):
+    if row := re.search(r"\[row(\d\d)\]$", item.name) or re.match(r"test_row(\d\d)_", item.name):
         entry = _results.setdefault(item.name, {"row": int(row[1]), "file": item.path.name, "outcome": "passed"})
         if report.when == "call" or report.outcome != "passed":
             outcome = report.outcome
