@@ -7,11 +7,13 @@ Below the floor what can be missed most easily goes first; records are last, and
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 log = logging.getLogger("voipfleet.room")
-LOOK_EVERY = 1.0  # s
+LOOK_EVERY, TELL_EVERY = 1.0, 600.0  # s
+WHAT_GOES = ", until then packets that wait on this disk are dropped for records"
 GB, MAX_BALLAST = 1 << 30, 16 << 20  # bytes
 TIGHT = 1 << 20  # bytes without which the outbox may not even open
 EMERGENCY = 4 << 20  # bytes that are asked for when a write has failed: a log of SQLite
@@ -34,7 +36,7 @@ class Room:
         total = _space(folder)[0]
         self.floor = floor_of(total, min_gb, min_percent)
         self._reserve = min(MAX_BALLAST, total // 100)
-        self._short = False
+        self._tell_at = 0.0
 
     @property
     def free(self) -> int:
@@ -51,13 +53,13 @@ class Room:
         """Room is given back where there is less than the floor; the reserve is made where there is more."""
         missing = self.floor - self.free
         if missing > 0:
-            if not self._short:
-                log.warning("%s: %d MB free, %d are to stay so; packets that wait are dropped to make room for records",
-                            self._folder, self.free >> 20, self.floor >> 20)  # fmt: skip
+            if time.monotonic() >= self._tell_at:
+                self._tell_at = time.monotonic() + TELL_EVERY
+                log.warning("%s: %d MB free, and %d are to stay so (autocleanmingb); make room%s", self._folder,
+                            self.free >> 20, self.floor >> 20, WHAT_GOES if self.givers else "")  # fmt: skip
             await self._ask(missing)
         elif missing < -2 * self._reserve:
             self._make_reserve()
-        self._short = missing > 0
 
     async def emergency(self) -> bool:
         """A write has failed for want of room: whether there is some more now, the reserve left alone."""

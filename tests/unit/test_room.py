@@ -47,7 +47,7 @@ def test_the_first_gives_what_it_has_and_the_next_the_rest(tmp_path, monkeypatch
     disk = Disk(monkeypatch, tmp_path, free=2)
     disk.look()
     assert disk.asked == [("first", 8), ("second", 2)] and disk.free == disk.room.floor == 10 * MB
-    assert "to make room for records" in caplog.text
+    assert "2 MB free, and 10 are to stay so" in caplog.text and "are dropped for records" in caplog.text
     disk.asked.clear()
     disk.look()
     assert disk.asked == []
