@@ -28,6 +28,7 @@ FIRSTS = 20, 10.0  # first messages of such an address: at once, a minute
 FAILURES = 20, 10.0  # failed handshakes of one address before it is on the grey list: at once, a minute
 GREY = 4  # handshakes at once of an address on the grey list; it may be that of many honest sensors
 ENTRIES = 60, 60.0  # successful handshakes of one key: at once, a minute
+REMEMBERED = 4096  # sensors whose processes are known: whoever has the password may come under any number of names
 TWICE = 3600.0  # s: two processes that come by turns with one key in this time are copies of one sensor
 BACKLOG, BUFFER = 512, 4096
 REFUSAL_DELAY = 0.2  # seconds, at most: how long a refusal takes says nothing about its reason
@@ -230,7 +231,9 @@ class LinkServer:
     def _copies(self, peer: Peer, name: tuple) -> None:
         """A process that comes back after another one of the same name and key: two copies of one sensor run."""
         now, life = time.monotonic(), peer.hello.boot_id
-        lives = self._lives.setdefault(name, {})
+        lives = self._lives[name] = self._lives.pop(name, {})  # who came last stands last
+        if len(self._lives) > REMEMBERED:
+            del self._lives[next(iter(self._lives))]
         newest = max(lives, key=lives.get, default=life)
         back = life in lives and newest != life and now - lives[life] < TWICE
         lives[life] = now
