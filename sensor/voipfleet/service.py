@@ -147,7 +147,7 @@ class Service:
         for listener in self.listeners:
             await listener.close()
         if self.spool:
-            self.intake.note({})
+            self.intake.end(come_again=self.duties.receives)
             await self.spool.flush()
             last = self.spool.state.next_seq - 1
             if self._tasks and (self.stored or (self.uplink and self.uplink.state == "connected")):

@@ -89,6 +89,9 @@ def test_blocks_that_come_again_do_not_make_a_second_record(hosts):
         with talking(hosts, number, 400) as call:
             up(b, 1)
             time.sleep(0.1 * (number % 4))
+            if number % 2:
+                subprocess.run(["kill", "-9", str(engine_of(b))], check=True)
+                assert b.process.wait(15) == 1
             b.kill()
             b.start(wait=None)
             b.until(lambda status: "capture" in status)

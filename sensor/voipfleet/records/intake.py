@@ -40,6 +40,13 @@ class Intake:
         if cursors:
             self._spool.note(cursors)
 
+    def end(self, *, come_again: bool) -> None:
+        """The engine has ended. What it said no more of how far it goes is of blocks that other hosts send again, where
+        there are any (`come_again`): kept, those would be recorded twice."""
+        if come_again:
+            self._held.clear()
+        self.note({})
+
     def _row(self, kind: int, body: bytes) -> tuple[bytes, int, int, bytes]:
         call = record.decode(body)
         offset = self._offset()

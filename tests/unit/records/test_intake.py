@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 from voipfleet.calls import record
 from voipfleet.calls.record import CallRecord
 from voipfleet.records.intake import Intake
@@ -51,3 +52,13 @@ def test_what_was_seen_here_says_how_far_our_clock_is_off_and_what_others_saw_st
     told = [record.decode(body) for _, _, body in spool.rows]
     assert [(one.analysed_by, one.clock_offset_ms) for one in told] == [
         ("", 12.3), ("me", 7.0), ("", 12.3), ("me", 7.0)]  # fmt: skip
+
+
+@pytest.mark.parametrize("come_again", [True, False])
+def test_what_an_engine_that_was_killed_left_half_said_is_not_kept_if_its_blocks_come_again(come_again):
+    spool = Spool()
+    intake = Intake(spool, "me", lambda: None)
+    intake.record(record.encode(call()))
+    intake.checkpoint(3, record.encode(call()))
+    intake.end(come_again=come_again)
+    assert len(spool.rows) == (0 if come_again else 2)
