@@ -1,13 +1,17 @@
 """What happens downstream is no matter of the capture: 50,000 packets/s while the database does not answer."""
 
 import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from faults.harness import wait
 from support import mariadb
 from support.daemon import Daemon
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from traffic import write
 
 RATE, LENGTH = 50_000, 4.0  # packets/s; s of a call
@@ -15,7 +19,7 @@ RATE, LENGTH = 50_000, 4.0  # packets/s; s of a call
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seconds", [60])
-def test_a_database_that_hangs_for_a_minute_costs_no_packet(namespace, tmp_path, seconds):
+def test_row14_a_database_that_hangs_for_a_minute_costs_no_packet(namespace, tmp_path, saw, seconds):
     """Capture, analysis, outbox, link and a central with MariaDB on this one machine; the database is stopped."""
     path = tmp_path / "traffic.pcap"
     length = seconds + 15
@@ -54,3 +58,6 @@ def test_a_database_that_hangs_for_a_minute_costs_no_packet(namespace, tmp_path,
     capture = status["capture"]
     assert capture["capture_kernel_drops_total"] == 0 and capture["pipe_records_dropped_total"] == 0
     assert capture["capture_read_packets_total"] >= made["packets"] and all(law["holds"] for law in status["laws"])
+    saw(f"SIGSTOP of MariaDB for {seconds} s, {RATE:,} packets/s, {made['calls']:,} calls over the link to a central",
+        f"0 of {capture['capture_packets_total']:,} packets dropped by the kernel; {hung['records']['queued']:,} records"
+        f" waited, then all {made['calls']:,} were in the table")  # fmt: skip
