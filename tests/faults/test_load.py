@@ -29,8 +29,8 @@ def test_row14_a_database_that_hangs_for_a_minute_costs_no_packet(namespace, tmp
         inside = ["ip", "netns", "exec", namespace]
         (tmp_path / "password").write_text("p" * 32)
         common = {"server_password_file": tmp_path / "password"}
-        hq = Daemon(tmp_path / "hq", prefix=inside, server_bind="127.0.0.1", mysqlhost=server.socket, mysqldb="voipfleet",
-                    mysqluser="voipfleet", **common)  # fmt: skip
+        hq = Daemon(tmp_path / "hq", prefix=inside, server_bind="127.0.0.1", mysqlhost=server.socket,
+                    mysqldb="voipfleet", mysqluser="voipfleet", **common)  # fmt: skip
         branch = Daemon(tmp_path / "branch", prefix=inside, interface="vb", server_destination="127.0.0.1", **common)
         try:
             for daemon in (hq, branch):
@@ -59,5 +59,5 @@ def test_row14_a_database_that_hangs_for_a_minute_costs_no_packet(namespace, tmp
     assert capture["capture_kernel_drops_total"] == 0 and capture["pipe_records_dropped_total"] == 0
     assert capture["capture_read_packets_total"] >= made["packets"] and all(law["holds"] for law in status["laws"])
     saw(f"SIGSTOP of MariaDB for {seconds} s, {RATE:,} packets/s, {made['calls']:,} calls over the link to a central",
-        f"0 of {capture['capture_packets_total']:,} packets dropped by the kernel; {hung['records']['queued']:,} records"
-        f" waited, then all {made['calls']:,} were in the table")  # fmt: skip
+        f"0 of {capture['capture_packets_total']:,} packets dropped by the kernel; {hung['records']['queued']:,}"
+        f" records waited, then all {made['calls']:,} were in the table")  # fmt: skip
