@@ -71,7 +71,7 @@ ROWS: dict[int, tuple[str, str]] = {
     33: ("SQL, HTML, formulas, paths and terminal controls in SIP fields",
          "rows are literal, what is shown is harmless, no file outside the spool"),
     34: ("A packet block that unpacks to gigabytes; a frame beyond the limit",
-         "refused at the bound, the connection ends"),
+         "refused at the bound, counted and told; the frame ends its connection"),
     35: ("The capture is stopped for 5 s at 50,000 packets/s",
          "the kernel's drops are counted, and said in the records"),
     36: ("The interface goes down, comes up, disappears",

@@ -150,11 +150,16 @@ def test_row34_bombs_from_who_has_the_password(fleet, saw):
     sensor.put(10)
     sensor.drained()
     grown = [memory(pid, "VmHWM") - was for pid, was in zip((courier, engine), before, strict=True)]
-    assert max(grown) < 64
+    refused = fleet.central.until(lambda status: status["capture"]["analysis_errors_total"])["capture"]
+    assert max(grown) < 64 and refused["analysis_errors_total"] == len(bombs)
+    assert "is none" in fleet.central.log()
     counts = fleet.check()
-    saw("blocks that name 4 GiB or unpack to 1 GiB (zstd, lz4, none), and a frame of 2 GiB, from a host with the"
-        " password", f"refused; the courier's memory grew by {grown[0]:.0f} MiB at most, the engine's by"
-        f" {grown[1]:.0f}; {counts['created']} records of a sensor came as before")  # fmt: skip
+    saw(
+        "blocks that name 4 GiB or unpack to 1 GiB (zstd, lz4, none), a frame of 2 GiB, from a host with the password",
+        f"{refused['analysis_errors_total']} blocks refused, counted and told; the frame ended its connection; memory"
+        f" grew by {grown[0]:.0f} MiB (courier) and {grown[1]:.0f} MiB (engine) at most;"
+        f" {counts['created']} records of a sensor came as before",
+    )
 
 
 def test_row23_a_sensor_and_its_clone(fleet, saw):
