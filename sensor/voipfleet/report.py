@@ -44,7 +44,8 @@ async def status(service, request: dict) -> dict:
     with contextlib.suppress(OSError):  # the folder is not there yet, or on a disk that fails
         space = os.statvfs(service.config.spooldir)
         report["disk"] = {"free": space.f_bavail * space.f_frsize, "size": space.f_blocks * space.f_frsize}
-    report["laws"] = [{"law": law.name, "missing": law.missing, "holds": law.holds, "text": str(law)}
+    report["laws"] = [{"law": law.name, "missing": law.missing, "holds": law.holds, "text": str(law),
+                       "total": law.total, "terms": law.terms}
                       for law in laws(report)]  # fmt: skip
     return report
 

@@ -88,7 +88,8 @@ def describe(report: dict) -> list[str]:
     lines = [
         f"{report['name']}: voipfleet {report['version']}, {report['mode']}, up {report['uptime_seconds']:.0f} s",
         f"records: {records['created']} created = {records['acknowledged']} acknowledged"
-        f" + {records['queued']} queued + {records['gaps']} given up",
+        f" + {records['queued']} queued + {records['gaps']} given up"
+        + (f"; {records['not_written']} more could not be written" if records.get("not_written") else ""),
     ]
     if capture := report.get("capture"):
         lines += _capture(capture)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 RING = "in the ring"
+LEFT = "capture_left_packets_total"  # what was in the ring when an earlier process ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,11 @@ def laws(report: Mapping) -> Iterator[Law]:
     if totals := report.get("totals"):
         yield _packets(totals["counters"])
     records = report["records"]
-    terms = {"acknowledged": records["acknowledged"], "queued": records["queued"], "given up": records["gaps"]}
-    yield Law("records", "created", records["created"], terms)
+    not_written = records["not_written"]
+    yield Law("records", "created", records["created"] + not_written, {
+        "acknowledged": records["acknowledged"], "queued": records["queued"], "given up": records["gaps"],
+        "not written": not_written,
+    })  # fmt: skip
     for link in (report.get("packets") or {}).get("links", []):
         buffer = link["buffer"]
         yield Law(f"packets to {link['key']}", "put", buffer["put"], {
@@ -53,19 +57,28 @@ def accounted(count: Mapping[str, int]) -> int:
     return sum(count.get(name, 0) for name in ("sip", "rtp", "rtcp", "other", "ignored", "held")) - count.get("made", 0)
 
 
+def unread(count: Mapping[str, int]) -> int:
+    """Packets that the kernel took and nobody has read; those that earlier processes left are none of these."""
+    captured, read, dropped = (
+        count.get(f"capture_{what}_total", 0) for what in ("packets", "read_packets", "kernel_drops")
+    )
+    return captured - dropped - read - count.get(LEFT, 0)
+
+
 def _packets(count: Mapping[str, int]) -> Law:
     """Everything that the kernel saw for us and that other hosts sent, analysed here or passed on."""
 
     def get(name: str) -> int:
         return count.get(name, 0)
 
-    captured, read, dropped = (get(f"capture_{name}_total") for name in ("packets", "read_packets", "kernel_drops"))
     terms = {}
     if "packets" in count:
         terms |= {"parsed": get("sip") + get("rtp") + get("rtcp"), "ignored": get("other") + get("ignored"),
                   "in pieces that were put together": get("held") - get("made"),
                   "lost in analysis": get("analysis_failed_packets_total")}  # fmt: skip
     else:
-        terms["passed on"] = get("forward_packets_total")
-    terms |= {"dropped by the kernel": dropped, RING: captured - dropped - read}
-    return Law("packets", "received", captured + get("handed_packets_total"), terms)
+        between = get("pipe_packets_dropped_total")
+        terms |= {"passed on": get("forward_packets_total") - between, "dropped between the processes": between}
+    terms |= {"dropped by the kernel": get("capture_kernel_drops_total"), RING: unread(count),
+              "in the ring when a process ended": get(LEFT)}  # fmt: skip
+    return Law("packets", "received", get("capture_packets_total") + get("handed_packets_total"), terms)

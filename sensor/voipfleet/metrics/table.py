@@ -7,7 +7,7 @@ closed list), never anything out of a call. docs/metrics.md is made of this tabl
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from voipfleet.metrics.laws import laws
+from voipfleet.metrics.laws import LEFT, laws, unread
 
 Sample = tuple[tuple[str, ...], float]
 COUNTER, GAUGE = "counter", "gauge"
@@ -127,6 +127,16 @@ def _build(report: Mapping) -> Iterable[Sample]:
     yield (report["version"], report["mode"]), 1
 
 
+def _ring(report: Mapping) -> Iterable[Sample]:
+    if report.get("capture") and (totals := report.get("totals")):
+        yield (), unread(totals["counters"])
+
+
+def _left(report: Mapping) -> Iterable[Sample]:
+    if report.get("capture") and (totals := report.get("totals")):
+        yield (), totals["counters"].get(LEFT, 0)
+
+
 def _laws(report: Mapping) -> Iterable[Sample]:
     yield from (((law.name,), abs(law.missing)) for law in laws(report))
 
@@ -160,6 +170,8 @@ TABLE: tuple[Metric, ...] = tuple(Metric(f"voipfleet_{name}", *rest) for name, *
      _total("capture_kernel_drops_total")),
     ("capture_read_packets_total", COUNTER, "Packets that were read from the rings.", (),
      _total("capture_read_packets_total")),
+    ("capture_ring_packets", GAUGE, "Packets in the rings that nobody has read yet.", (), _ring),
+    ("capture_left_packets_total", COUNTER, "Packets that were in the rings when a process was killed.", (), _left),
     ("capture_interface_errors_total", COUNTER, "Times that an interface went down.", (),
      _total("capture_interface_errors_total")),
     ("handed_packets_total", COUNTER, "Packets of other hosts that were analysed here.", (),

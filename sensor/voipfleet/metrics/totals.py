@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from voipfleet.metrics.laws import LEFT, unread
+
 GAUGES = frozenset(("calls_active",))  # of the engine's status: no counters
 
 
@@ -23,6 +25,8 @@ class Totals:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             pass
         self.starts += 1
+        if (left := unread(self._before)) > 0:  # that ring is gone
+            self._before[LEFT] = self._before.get(LEFT, 0) + left
 
     def with_present(self, present: Mapping[str, int]) -> dict[str, int]:
         """Of all lives, this one included. Never less than before."""

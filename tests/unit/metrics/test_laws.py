@@ -8,8 +8,9 @@ from support.packets import block_of, frame, ip, udp
 from voipfleet.calls.analyser import Analyser
 from voipfleet.engine import Engine
 from voipfleet.metrics.laws import RING, laws
+from voipfleet.metrics.totals import Totals
 
-RECORDS = {"created": 10, "acknowledged": 5, "queued": 3, "gaps": 2}
+RECORDS = {"created": 10, "acknowledged": 5, "queued": 3, "gaps": 2, "not_written": 0}
 
 
 def report(**counters) -> dict:
@@ -39,6 +40,28 @@ def test_other_hosts_packets_and_packets_that_go_on():
     law = packets(capture_packets_total=9, capture_kernel_drops_total=1, capture_read_packets_total=8,
                   forward_packets_total=8)  # fmt: skip
     assert law.holds and "8 passed on" in str(law)
+    law = packets(capture_packets_total=8, capture_read_packets_total=8, forward_packets_total=8,
+                  pipe_packets_dropped_total=3)  # fmt: skip
+    assert law.holds and "5 passed on + 3 dropped between the processes" in str(law)
+
+
+def test_what_was_in_the_ring_when_a_process_ended_is_not_in_the_ring_of_the_next(tmp_path):
+    path = tmp_path / "counters.json"
+    for life in (1, 2):
+        totals = Totals(path)
+        present = {"capture_packets_total": 10, "capture_read_packets_total": 6, "packets": 6, "rtp": 6}
+        totals.save(present)
+        totals.save(present)  # what a process says twice is counted once
+        law = packets(**totals.with_present(present))
+        assert law.holds and law.total == 10 * life
+        assert (law.terms[RING], law.terms["in the ring when a process ended"]) == (4, 4 * (life - 1))
+
+
+def test_records_that_could_not_be_written_are_in_the_books():
+    (law,) = laws({"records": RECORDS | {"not_written": 4}})
+    assert law.holds and str(law).endswith("14 created = 5 acknowledged + 3 queued + 2 given up + 4 not written")
+    (law,) = laws({"records": RECORDS | {"queued": 1}})
+    assert (law.holds, law.missing) == (False, 2)
 
 
 def test_records_and_buffers():
