@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+MAX_SENSORS = 4_096  # a source names those whose packets it brings; beyond it the one that is furthest behind goes
 SILENT = 3600 * 1_000_000_000  # after which nobody waits for a sensor's packets any more
 
 
@@ -17,6 +18,8 @@ class Clocks:
     def told(self, sensor: str, now: int) -> None:
         """All that it captured before `now` is here."""
         self._told[sensor] = max(self._told.get(sensor, 0), now)
+        if len(self._told) > MAX_SENSORS:
+            del self._told[min((name for name in self._told if name), key=self._told.get)]
 
     def of(self, sensors: Collection[str], now: int) -> int:
         """Until when these have told all; who has been silent for long does not hold up anything."""

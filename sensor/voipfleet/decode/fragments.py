@@ -26,19 +26,20 @@ class Fragments:
         self._open: dict[tuple, _Datagram] = {}
         self._bytes = 0
 
-    def take(self, ts: int, header: bytes, rest: bytes) -> bytes | None:
-        """One fragment, seen at `ts` (ns): its IP `header` and what follows, with IPv6 from the fragment header on.
+    def take(self, ts: int, header: bytes, rest: bytes, sensor: str = "") -> bytes | None:
+        """One fragment, seen at `ts` (ns) by `sensor`: its IP `header` and what follows, with IPv6 from the fragment
+        header on. Two sites may use the same private addresses, so what different sensors saw is never put together.
 
         The whole packet when this was the last that was missing: a plain IP header and the payload.
         """
         if header[0] >> 4 == 4:
             word = struct.unpack_from("!H", header, 6)[0]
             more, offset, protocol = bool(word & 0x2000), (word & 0x1FFF) * 8, header[9]
-            key = (header[12:20], protocol, header[4:6])
+            key = (sensor, header[12:20], protocol, header[4:6])
         else:
             protocol, word = rest[0], struct.unpack_from("!H", rest, 2)[0]
             more, offset = bool(word & 1), word & 0xFFF8
-            key = (header[8:40], rest[4:8])
+            key = (sensor, header[8:40], rest[4:8])
             rest = rest[8:]
         self._expire(ts)
         datagram = self._open.get(key)

@@ -18,7 +18,7 @@ TCP = 6
 
 
 class Decoder:
-    """The decoding of one sensor, with the fragments and connections that are open.
+    """The decoding of one instance, with the fragments and connections that are open, each of the sensor that saw them.
 
     `streams` (bool, one a port) says which TCP ports carry SIP; `count(name, by)` is told what happened to packets that
     are neither ignored nor passed on as they are.
@@ -89,7 +89,7 @@ class Decoder:
         whole = []
         for index, ip, start, end in rows:
             packet = self._fragments.take(
-                int(block.ts[index]), walk.data[ip:start].tobytes(), walk.data[start:end].tobytes()
+                int(block.ts[index]), walk.data[ip:start].tobytes(), walk.data[start:end].tobytes(), block.sensor
             )
             if packet is not None:
                 whole.append((index, packet))
@@ -97,7 +97,7 @@ class Decoder:
 
     def _streams(self, segments: list[tuple], block: Block, gather: "_Gather") -> None:
         for index, *key, seq, flags, data in segments:
-            for message in self._connections.take(int(block.ts[index]), tuple(key), seq, flags, data):
+            for message in self._connections.take(int(block.ts[index]), (block.sensor, *key), seq, flags, data):
                 gather.message(index, key, message)
 
 

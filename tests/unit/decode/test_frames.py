@@ -119,3 +119,19 @@ def test_nothing_is_raised_and_nothing_is_lost_from_the_count(parts, linktype):
         packet = WRAPPED[name][1]
         packets.append((packet[:at] + junk + packet[at + len(junk) :])[: max(len(packet) - cut, 0)])
     decoded(packets, linktype)
+
+
+def test_what_two_sensors_saw_of_the_same_addresses_is_never_put_together():
+    """Two sites may use the same private network: halves of a datagram, and of a message in TCP, of one each."""
+    whole = udp(bytes(range(256)) * 8)
+    parts = [frame(part) for part in fragments(ip(whole), 1024)]
+    halves = [frame(ip(tcp(part, seq), 6)) for part, seq in ((MESSAGE[:40], 1), (MESSAGE[40:], 41))]
+    decoder = Decoder(np.arange(65536) == 5060, lambda *_: None)
+
+    def found(sensor: str, *packets: bytes) -> int:
+        block = block_of(list(packets))
+        block.sensor = sensor
+        return decoder.parse(block).made
+
+    assert found("a", parts[0], halves[0]) == found("b", *parts[1:], halves[1]) == 0
+    assert found("b", parts[0]) == 1 and found("a", *parts[1:], halves[1]) == 2
