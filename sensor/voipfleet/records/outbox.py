@@ -127,7 +127,8 @@ class Outbox:
         """
         now = int(time.time())
         with self._transaction():
-            self._db.executemany("INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?)",
+            self._db.executemany("INSERT INTO checkpoints VALUES (?, ?, ?) ON CONFLICT (uuid) DO UPDATE"
+                                 " SET body = excluded.body, crc = excluded.crc",
                                  [(uuid, body, checksum(uuid, 0, CHECKPOINT, body))
                                   for uuid, body in checkpoints.items()])  # fmt: skip
             self._db.executemany("DELETE FROM checkpoints WHERE uuid = ?", [row[:1] for row in rows if row[2] == CALL])
