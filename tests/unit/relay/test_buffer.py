@@ -96,7 +96,7 @@ def test_memory_and_disk_stay_within_their_bounds_and_the_oldest_go_first(tmp_pa
         assert state.disk.bytes > size // 2 and state.dropped.blocks > 1000
         assert sum((gap.amount for gap in gaps), Amount()) == state.dropped
         assert all(gap.packets == 2 * gap.amount.blocks and gap.reason == FULL for gap in gaps)
-        assert len(gaps) < 5 and gaps[0].from_block == 1  # and they are few, not one a block
+        assert len(gaps) < state.dropped.blocks // 20 and gaps[0].from_block == 1  # few, however slow the disk is
         blocks = await take(buffer, state.put.blocks - state.dropped.blocks)
         gone = {n for gap in gaps for n in range(gap.from_block, gap.to_block + 1)}
         assert [b.number for b in blocks] == [n for n in range(1, 2001) if n not in gone]
