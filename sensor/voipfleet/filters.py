@@ -135,10 +135,10 @@ def until(text: str, now: datetime.datetime | None = None) -> int:
 
 def _moment(text: str, now: datetime.datetime | None) -> tuple[int, bool]:
     """(ns, whether it is a day and no time)."""
-    if ago := re.fullmatch(r"([0-9]{1,6})([mhd])", text):
-        moment = (now or datetime.datetime.now(datetime.UTC)) - datetime.timedelta(seconds=int(ago[1]) * _SPAN[ago[2]])
-        return _ns(moment), False
     try:
+        if ago := re.fullmatch(r"([0-9]{1,6})([mhd])", text):
+            span = datetime.timedelta(seconds=int(ago[1]) * _SPAN[ago[2]])
+            return _ns((now or datetime.datetime.now(datetime.UTC)) - span), False
         if not re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:\Z|[T ])", text):  # not the other forms of ISO 8601
             raise ValueError
         moment = datetime.datetime.fromisoformat(text)

@@ -49,7 +49,7 @@ class Manager:
         try:
             request = json.loads(line)
             command = self._commands[request["command"]]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return {"error": f"not a command; known are {', '.join(sorted(self._commands))}"}
         return await command(request)
 

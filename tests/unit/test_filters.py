@@ -96,6 +96,7 @@ def test_the_others_and_all_together():
     ("address", "192.0.2.0/33", "'192.0.2.0/33' is no address; give "),
     ("since", "yesterday", "'yesterday' is no time; give 2026-01-31, 2026-01-31 14:00[:30] (local time), "
      "2026-01-31T14:00:30Z, or 30m, 12h, 7d ago"),
+    ("since", "999999d", "'999999d' is no time; give "),
     ("since", "14:00", "'14:00' is no time; give "), ("until", "2026-13-01", "'2026-13-01' is no time; give "),
     ("since", "20260131", "'20260131' is no time; give "), ("since", "2026-01-31X14", "'2026-01-31X14' is no time; "),
     ("response", "9xx", "'9xx' is no response; give 486, 4xx, 500-599, none, or several as in 486,5xx"),

@@ -24,7 +24,9 @@ def test_a_known_command_is_answered_and_an_unknown_one_names_the_known(tmp_path
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("line", [b"\n", b"[]\n", b"nonsense\n", b'{"command": []}\n', b"\xff\xfe\n"])
+@pytest.mark.parametrize(
+    "line", [b"\n", b"[]\n", b"nonsense\n", b'{"command": []}\n', b"\xff\xfe\n", b"[" * 9999 + b"\n"]
+)
 def test_garbage_gets_a_sentence(tmp_path, line):
     async def main():
         manager = Manager(tmp_path / "control", {"echo": echo})
