@@ -40,7 +40,7 @@ async def status(service, request: dict) -> dict:
                            **service.stored.counters, **service.stored.store.counters}  # fmt: skip
     if service.listeners:
         report["listeners"] = [listener.report() for listener in service.listeners]
-        report["sensors"] = [_shown(entry) for entry in service.sensors.values()]
+        report["sensors"] = [_shown(service, *one) for one in service.sensors.items()]
     with contextlib.suppress(OSError):  # the folder is not there yet, or on a disk that fails
         space = os.statvfs(service.config.spooldir)
         report["disk"] = {"free": space.f_bavail * space.f_frsize, "size": space.f_blocks * space.f_frsize}
@@ -72,7 +72,9 @@ async def _probe_record(spool) -> None:
     await spool.wait_acknowledged(seq)
 
 
-def _shown(entry: dict) -> dict:
+def _shown(service, name: tuple, entry: dict) -> dict:
     """A connection as `voipfleet status` has it."""
+    if service.stored and entry["sends"] == "records":
+        entry = entry | {"records": service.stored.of_sensors[name[0]]}
     seconds = entry["clock"].seconds
     return entry | {"clock": None, "clock_offset_ms": round(seconds * 1000, 1) if seconds is not None else None}

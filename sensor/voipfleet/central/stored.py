@@ -25,6 +25,7 @@ class StoreThread:
         self.failing = ""
         self.store_uuid = b""
         self.counters = {"records": 0, "commits": 0, "seconds": 0.0}  # since the start
+        self.of_sensors: collections.Counter[bytes] = collections.Counter()  # records of each uuid, since the start
         self._waiting: collections.deque[tuple[Peer, Batch, asyncio.Future]] = collections.deque()
         self._writing: asyncio.Task | None = None
         self._seen: dict[bytes, tuple[Peer, Status]] = {}
@@ -93,7 +94,8 @@ class StoreThread:
             self.counters["records"] += sum(len(batch.rows) for _, batch, _ in group)
             self.counters["commits"] += 1
             self.counters["seconds"] += time.perf_counter() - begun
-            for (_, _, done), ack in zip(group, acks, strict=True):
+            for (peer, batch, done), ack in zip(group, acks, strict=True):
+                self.of_sensors[peer.sensor_uuid] += len(batch.rows)
                 _tell(done, ack)
             return
 

@@ -118,6 +118,12 @@ def _sensors(value: Callable[[Mapping], float | None]) -> Callable[[Mapping], It
     return find
 
 
+def _records(report: Mapping) -> Iterable[Sample]:
+    for sensor in report.get("sensors", ()):
+        if "records" in sensor:
+            yield (sensor["name"],), sensor["records"]
+
+
 def _offset(one: Mapping) -> float | None:
     offset = one.get("clock_offset_ms")
     return None if offset is None else offset / 1000
@@ -238,6 +244,8 @@ TABLE: tuple[Metric, ...] = tuple(Metric(f"voipfleet_{name}", *rest) for name, *
      _sensors(lambda sensor: 1.0)),
     ("sensor_clock_offset_seconds", GAUGE, "A connected host's clock minus ours.", ("sensor", "sends"),
      _sensors(_offset)),
+    ("sensor_records_total", COUNTER, "Records of a connected host that were committed since our start.", ("sensor",),
+     _records),
     ("received_packets_total", COUNTER, "Packets that came from a source (its uuid's beginning).", ("source",),
      _received("packets")),
     ("received_lost_packets_total", COUNTER, "Packets that a source had to drop.", ("source",), _received("lost")),

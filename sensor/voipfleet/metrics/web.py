@@ -31,7 +31,8 @@ class Families:
         for metric in TABLE:
             family = CounterMetricFamily if metric.kind == COUNTER else GaugeMetricFamily
             made = family(metric.name, metric.help, labels=metric.labels)
-            for labels, value in metric.find(self._report):
+            # Two hosts may have one name (a clone): a series that is said twice would cost the whole scrape.
+            for labels, value in dict(metric.find(self._report)).items():
                 made.add_metric(labels, value)
             if made.samples:
                 yield made

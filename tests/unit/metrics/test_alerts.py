@@ -37,6 +37,10 @@ CASES = {
                                ["voipfleet_capture_interface_errors_total{} 1x60"]),
     "VoipfleetNoCalls": ([f"voipfleet_calls_total{{}} 0+5x{WEEK} {5 * WEEK}x60"],
                          [f"voipfleet_calls_total{{}} 0+5x{WEEK + 60}"]),
+    "VoipfleetNoRecords": (
+        [f"voipfleet_sensor_records_total{{sensor='b1'}} 0+5x{WEEK} {5 * WEEK}x30"],
+        [f"voipfleet_sensor_records_total{{sensor='b1'}} 0+5x{WEEK + 30}",
+         f"voipfleet_sensor_records_total{{sensor='b2'}} 0x{WEEK + 30}"]),
     "VoipfleetSensorGone": (["voipfleet_sensor_connected{sensor='b1', sends='records'} 1x40 stale _x20"],
                             ["voipfleet_sensor_connected{sensor='b1', sends='records'} 1x60"]),
     "VoipfleetCallsEvicted": (["voipfleet_calls_evicted_total{} 0x55 9x5"], ["voipfleet_calls_evicted_total{} 9x60"]),
@@ -76,7 +80,7 @@ def steps(series: str) -> int:
 @pytest.mark.parametrize("alert", sorted(ALERTS))
 def test_an_alert(alert, fires, tmp_path):
     series = CASES[alert][not fires]
-    interval = 5 if alert == "VoipfleetNoCalls" else 1
+    interval = 5 if alert in ("VoipfleetNoCalls", "VoipfleetNoRecords") else 1
     end = max(map(steps, series)) * interval
     expected = [{"labels": "{}", "value": 1}] if fires else []
     case = {"interval": f"{interval}m", "input_series": [hosted(one) for one in series], "promql_expr_test": [{

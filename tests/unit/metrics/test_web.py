@@ -31,7 +31,7 @@ REPORT = {
     "packets": {"links": [LINK | {"key": "mirror_destination", "bytes": 100, "bytes_saved": 50, "buffer": BUFFER}],
                 "received": [{"source": "ab" * 16, "packets": 7, "lost": 3}]},
     "listeners": [{"port": 60024, "slots": [3, 1], "sessions": 4, "refused_password": 2}],
-    "sensors": [{"name": "b1", "sends": "records", "clock_offset_ms": 3.0}],
+    "sensors": [{"name": "b1", "sends": "records", "clock_offset_ms": 3.0, "records": 6}],
     "store": {"ok": True, "records": 9, "commits": 2, "seconds": 0.5, "quarantined": 1, "gaps": 2,
               "skipped": 0},
     "disk": {"free": 10, "size": 20},
@@ -60,6 +60,12 @@ def test_an_instance_says_nothing_of_parts_that_it_does_not_have():
     names = exposition(small).decode()
     assert "voipfleet_records_created_total 10.0" in names
     assert "voipfleet_store" not in names and "voipfleet_link" not in names
+
+
+def test_hosts_of_one_name_are_one_series():
+    twice = REPORT | {"sensors": [*REPORT["sensors"], REPORT["sensors"][0] | {"records": 8}]}
+    said = exposition(twice).decode()
+    assert said.count("voipfleet_sensor_connected{") == said.count("voipfleet_sensor_records_total{") == 1
 
 
 @needs_promtool
