@@ -28,7 +28,8 @@ lint: venv ## style of the Python code and of the roles
 
 # Out of its package, not installed: no server is to start for it.
 .build/promtool:
-	@mkdir -p .build && cd .build && { apt-get download -qq prometheus && \
+	@mkdir -p .build && cd .build && { { apt-get download -qq prometheus 2>/dev/null || \
+	  { apt-get update -qq && apt-get download -qq prometheus; }; } && \
 	  dpkg-deb --fsys-tarfile prometheus_*.deb | tar -xO ./usr/bin/promtool > promtool.part && \
 	  chmod +x promtool.part && mv promtool.part promtool; } || echo "no promtool; the tests that need it are skipped"; \
 	rm -f prometheus_*.deb promtool.part

@@ -1,7 +1,10 @@
 """What a sensor and its central say to Prometheus, over a reconnect, a restart and a kill: the books balance always."""
 
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -84,3 +87,34 @@ def test_the_books_balance_over_a_reconnect_a_restart_and_a_kill(hosts):
     assert last["records_created_total",] == last["records_acknowledged_total",]
     text = branch.command("status").stdout
     assert "packets: " in text and "received = " in text and "NOT ACCOUNTED" not in text
+
+
+FLOOD = 9000  # packets of 1 KiB into a ring of 8 MB that nobody reads: for some there is no room
+
+
+def test_what_the_kernel_dropped_is_in_the_books(hosts):
+    branch = hosts.all["branch"]
+    before = branch.until(drained)["totals"]["counters"]
+    courier = branch.process.pid
+    (engine,) = map(int, Path(f"/proc/{courier}/task/{courier}/children").read_text().split())
+    os.kill(engine, signal.SIGSTOP)
+    try:
+        send = f"""if True:
+            from support.caller import TO_B, Wire
+            wire = Wire("va")
+            for _ in range({FLOOD}):
+                wire.udp(TO_B, 9, 9, bytes(1000))"""
+        words = [*hosts.prefix, sys.executable, "-c", send]
+        subprocess.run(words, check=True, env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])})
+    finally:
+        os.kill(engine, signal.SIGCONT)
+
+    def counted(status: dict) -> bool:
+        return drained(status) and status["totals"]["counters"]["capture_packets_total"] >= FLOOD
+
+    after = branch.until(counted)
+    grown = {name: value - before.get(name, 0) for name, value in after["totals"]["counters"].items()}
+    assert 0 < grown["capture_kernel_drops_total"] < FLOOD <= grown["capture_packets_total"]
+    assert grown["capture_read_packets_total"] == grown["capture_packets_total"] - grown["capture_kernel_drops_total"]
+    assert all(law["holds"] for law in after["laws"]), after["laws"]
+    assert balanced(hosts)["capture_kernel_drops_total",] == after["totals"]["counters"]["capture_kernel_drops_total"]
