@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import msgspec
 import numpy as np
-from fuzz import seeds
+from fuzz import local, port, seeds
 from support.packets import block_of, frame, ip, udp
 from voipfleet.calls.analyser import Analyser
 from voipfleet.capture import chain, pcapfile
@@ -279,4 +279,12 @@ TARGETS = {
     "link": Target(_link, seeds.link()),
     "records": Target(_records, seeds.records()),
     "packets": Target(_packets, seeds.packed()),
+    "port": Target(port.port, port.conversations()),
+    "config": Target(local.configuration, local.CONFIG),
+    "filters": Target(local.expressions, local.FILTERS),
+    "control": Target(local.control, local.CONTROL),
+    "http": Target(local.http, local.HTTP),
+    "waiting": Target(local.waiting, local.kept()),
+    "diary": Target(local.diary, local.diaries()),
+    "outbox": Target(local.outbox, local.outboxes(), 0.5),
 }  # fmt: skip
