@@ -185,7 +185,7 @@ class Service:
         self.room = Room(folder, min_gb=self.config.autocleanmingb, min_percent=self.config.autocleanspoolminpercent)
         self.room.before_opening()
         opening = functools.partial(open_outbox, folder / "outbox.db", keep_acked_hours=self.config.keep_acked_hours)
-        outbox = await asyncio.get_running_loop().run_in_executor(None, opening)
+        outbox = await systemd.patiently(asyncio.get_running_loop().run_in_executor(None, opening))
         if outbox.leftovers:
             log.warning("%d calls were up when this instance last ended without a word; they are recorded as partial",
                         outbox.leftovers)  # fmt: skip

@@ -1,10 +1,14 @@
 """The little of systemd's protocols that a daemon needs: sd_notify and journal priorities."""
 
+import asyncio
 import contextlib
 import logging
 import os
 import socket
+from collections.abc import Awaitable
+from typing import TypeVar
 
+T = TypeVar("T")
 _PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 
 
@@ -17,6 +21,14 @@ def notify(state: str) -> None:
         address = "\0" + address[1:]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender, contextlib.suppress(OSError):
         sender.sendto(state.encode(), address)
+
+
+async def patiently(work: Awaitable[T], every: float = 10.0) -> T:
+    """The result of work that may take longer than the service manager gives a start, which it is told meanwhile."""
+    task = asyncio.ensure_future(work)
+    while not (await asyncio.wait({task}, timeout=every))[0]:
+        notify("EXTEND_TIMEOUT_USEC=60000000")
+    return task.result()
 
 
 def watchdog_seconds() -> float | None:
