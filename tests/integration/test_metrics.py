@@ -89,6 +89,25 @@ def test_the_books_balance_over_a_reconnect_a_restart_and_a_kill(hosts):
     assert "packets: " in text and "received = " in text and "NOT ACCOUNTED" not in text
 
 
+def test_the_books_of_a_source_and_of_a_receiver_that_was_killed(namespace, tmp_path):
+    with Hosts(namespace, tmp_path) as made:
+        receiver = made.add("b", mirror_bind="127.0.0.1")
+        source = made.add("a", interface="vb", mirror_destination="127.0.0.1")
+        made.start()
+        made.place(1, 2)
+        arrive(receiver, [1, 2])
+        receiver.kill()
+        made.place(3)
+        receiver.start()
+        arrive(receiver, [1, 2, 3])
+        sent = source.until(lambda status: drained(status) and status["laws"][2]["terms"]["in memory"] == 0)
+        taken = receiver.until(lambda status: status["totals"]["counters"].get("calls", 0) >= 1)
+        assert all(law["holds"] for law in sent["laws"] + taken["laws"]), (sent["laws"], taken["laws"])
+        packets, _, buffer = sent["laws"]
+        assert packets["terms"]["passed on"] == buffer["total"] == buffer["terms"]["acknowledged"] > 0
+        assert taken["totals"]["counters"]["handed_packets_total"] == taken["totals"]["counters"]["packets"] > 0
+
+
 FLOOD = 9000  # packets of 1 KiB into a ring of 8 MB that nobody reads: for some there is no room
 
 

@@ -74,7 +74,7 @@ def _packets(count: Mapping[str, int]) -> Law:
     terms = {}
     if "packets" in count:
         terms |= {"parsed": get("sip") + get("rtp") + get("rtcp"), "ignored": get("other") + get("ignored"),
-                  "in pieces that were put together": get("held") - get("made"),
+                  "pieces, less what they made": get("held") - get("made"),
                   "lost in analysis": get("analysis_failed_packets_total")}  # fmt: skip
     else:
         between = get("pipe_packets_dropped_total")

@@ -14,7 +14,7 @@ BUFFER = {"put": 9, "acknowledged": 4, "memory": 2, "disk": 2, "dropped": 1, "la
 LINK = {"state": "connected", "connections": 2, "clock_offset_ms": -12.5, "rtt": 0.004}
 ZERO = (
     "capture_kernel_drops_total", "capture_interface_errors_total", "handed_packets_total", "rtp", "rtcp", "other",
-    "calls",
+    "calls", "forward_packets_total", "held", "made",
     "span_duplicates", "analysis_errors_total", "analysis_failed_packets_total", "calls_evicted", "streams_refused",
     "pipe_records_dropped_total", "pipe_packets_dropped_total",
 )  # fmt: skip
