@@ -108,6 +108,7 @@ def _changed(said: bytes, changes: bytes) -> bytes:
 def port(data: bytes) -> None:
     names = {"M1_SECONDS": SHORT, "M3_SECONDS": SHORT, "REFUSAL_DELAY": 0.0}
     saved = {name: getattr(server, name) for name in names}
+    dead, session.DEAD_SECONDS = session.DEAD_SECONDS, 2 * SHORT
     tune, log, defects = server.tune, logging.getLogger("voipfleet.link"), _Defects()
     propagate, log.propagate = log.propagate, False
     log.addHandler(defects)
@@ -119,7 +120,7 @@ def port(data: bytes) -> None:
     finally:
         for name, value in saved.items():
             setattr(server, name, value)
-        server.tune, log.propagate = tune, propagate
+        server.tune, log.propagate, session.DEAD_SECONDS = tune, propagate, dead
         log.removeHandler(defects)
     assert not defects.found, defects.found[0]
 
@@ -127,6 +128,6 @@ def port(data: bytes) -> None:
 def conversations() -> list[bytes]:
     """Inputs to begin with: nonsense in pieces, a sensor at each step, with a change and without, silence."""
     change = struct.pack("!HBB", 30, 1, 1) + b"x"
-    return [b"", b"\0\3abc\1d\1", b"\1", b"\1" + change, b"\2", b"\2" + change, b"\3", b"\3" + change,
+    return [b"", b"\0\3abc\1d\1", b"\1", b"z\1", b"\1" + change, b"\2", b"\2" + change, b"\3", b"\3" + change,
             b"\3" + struct.pack("!HBB", 0, 4, 4) + b"\xff" * 4,
             b"\2" + struct.pack("!HBB", 100, 0, 1) + b"\1"]  # fmt: skip

@@ -49,11 +49,11 @@ def run(args: argparse.Namespace) -> int:
 def _since(text: str) -> int:
     """Nanoseconds since the epoch."""
     now = datetime.datetime.now(datetime.UTC)
-    if span := re.fullmatch(r"([0-9]{1,6})([mhd])", text):
-        moment = now - datetime.timedelta(seconds=int(span[1]) * _SPAN[span[2]])
-    else:
-        try:
+    try:
+        if span := re.fullmatch(r"([0-9]{1,6})([mhd])", text):
+            moment = now - datetime.timedelta(seconds=int(span[1]) * _SPAN[span[2]])
+        else:
             moment = datetime.datetime.fromisoformat(text).astimezone()
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is no time; give 30m, 12h, 7d or 2026-01-31") from None
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; give 30m, 12h, 7d or 2026-01-31") from None
     return int(moment.timestamp() * 1_000_000_000)
