@@ -33,7 +33,7 @@ class Counting:
     async def run(self) -> None:
         """Keeps the totals, for ever."""
         while True:
-            self.save()
+            await asyncio.to_thread(self.save)  # a disk may hold still
             await asyncio.sleep(EVERY)
 
     def save(self) -> None:

@@ -1,13 +1,16 @@
 """Counters over restarts: what earlier processes of this host have counted, in a small file, and what this one does."""
 
 import json
+import logging
 import os
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from voipfleet.metrics.laws import LEFT, unread
 
+log = logging.getLogger("voipfleet.metrics")
 GAUGES = frozenset(("calls_active",))  # of the engine's status: no counters
 
 
@@ -16,14 +19,16 @@ class Totals:
     epoch) is when counting began, `starts` how many processes there were. A file that is damaged begins anew."""
 
     def __init__(self, path: Path):
-        self._path = path
+        self._path, self._lock = path, threading.Lock()
         self.since, self.starts, self._before = time.time(), 0, {}
         try:
             kept = json.loads(path.read_text())
             before = {str(name): int(number) for name, number in kept["counters"].items()}
             self.since, self.starts, self._before = float(kept["since"]), int(kept["starts"]), before
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except FileNotFoundError:
             pass
+        except (OSError, ValueError, OverflowError, KeyError, TypeError, AttributeError):
+            log.warning("%s: cannot be read; the counters begin anew", path)
         self.starts += 1
         if (left := unread(self._before)) > 0:  # that ring is gone
             self._before[LEFT] = self._before.get(LEFT, 0) + left
@@ -34,12 +39,18 @@ class Totals:
         return {name: self._before.get(name, 0) + present.get(name, 0) for name in sorted(names - GAUGES)}
 
     def save(self, present: Mapping[str, int]) -> None:
-        """Keep them; raises OSError. Written whole or not at all."""
+        """Keep them; raises OSError. Written whole or not at all, by any thread."""
+        with self._lock:
+            self._write(present)
+
+    def _write(self, present: Mapping[str, int]) -> None:
         kept = {"since": self.since, "starts": self.starts, "boot": _boot(), "counters": self.with_present(present)}
         new = self._path.with_name(self._path.name + ".part")
         handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "w") as file:
             json.dump(kept, file)
+            file.flush()
+            os.fsync(handle)  # else a power cut may leave the name with nothing in it
         new.replace(self._path)
 
 

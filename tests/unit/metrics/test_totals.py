@@ -1,5 +1,8 @@
 """Counters over restarts."""
 
+import os
+from pathlib import Path
+
 import pytest
 from voipfleet.metrics.totals import Totals
 
@@ -19,13 +22,35 @@ def test_counters_go_on_where_the_last_process_was(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"counters": 3}', '{"counters": {"a": "x"}, "since": 1, "starts": 1}']
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"counters": 3}',
+        '{"counters": {"a": "x"}, "since": 1, "starts": 1}',
+        '{"counters": {"a": 1e999}}',
+    ],
 )
-def test_a_damaged_file_begins_anew(tmp_path, text):
+def test_a_damaged_file_begins_anew_and_that_is_told(tmp_path, text, caplog):
     path = tmp_path / "counters.json"
     path.write_text(text)
     totals = Totals(path)
     assert (totals.starts, totals.with_present({"sip": 1})) == (1, {"sip": 1})
+    assert "cannot be read; the counters begin anew" in caplog.text
+
+
+def test_a_host_that_begins_has_nothing_to_tell(tmp_path, caplog):
+    assert Totals(tmp_path / "counters.json").starts == 1 and not caplog.text
+
+
+def test_what_has_the_name_is_on_the_disk(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(os, "fsync", lambda handle: seen.append(os.fstat(handle).st_size))
+    plain = Path.replace
+    monkeypatch.setattr(Path, "replace", lambda path, to: (seen.append("named"), plain(path, to)))
+    Totals(tmp_path / "counters.json").save({"sip": 5})
+    assert seen == [(tmp_path / "counters.json").stat().st_size, "named"]
 
 
 def test_a_file_that_is_half_written_is_not_taken(tmp_path):
