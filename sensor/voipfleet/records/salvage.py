@@ -26,6 +26,7 @@ UNREADABLE = (sqlite3.Error, UnicodeError)  # the latter: damaged text in the me
 NEEDED = 256 << 10  # bytes without which SQLite cannot open a file
 KEPT = 3  # damaged files that are kept
 CHUNK = 512  # rows that are read at once
+MAX_SEQ = 1 << 62  # what is beyond it is no number that was given out
 MAX_BAD = 50_000  # rows that are looked for one by one where reading fails
 
 
@@ -254,15 +255,23 @@ def _rows(db: sqlite3.Connection, end: int | None) -> Iterator[list[tuple]]:
         middle = (low + high) // 2
         return read(low, middle) + read(middle + 1, high)
 
-    for low in range(first, last + 1, CHUNK):
-        if bad <= 0:
-            return
-        yield [row for row in read(low, min(low + CHUNK - 1, last)) if _sound(row)]
+    low, last = max(first, 1), min(last, MAX_SEQ)
+    while low <= last and bad > 0:
+        high = min(low + CHUNK - 1, last)
+        yield [row for row in read(low, high) if _sound(row)]
+        low = high + 1
+        try:  # on to the next row: a number that is damaged may be as far away as 64 bits can say
+            (there,) = db.execute("SELECT min(seq) FROM outbox WHERE seq >= ?", (low,)).fetchone()
+            low = max(low, there) if there is not None else last + 1
+        except UNREADABLE:
+            bad -= 1
 
 
 def _sound(row: tuple) -> bool:
     """Whether it is what was written; of rows of schema 1, whether it can be."""
-    _, uuid, revision, kind, body, _, crc = row
+    seq, uuid, revision, kind, body, _, crc = row
+    if not 0 < seq < MAX_SEQ:
+        return False
     types = isinstance(uuid, bytes) and isinstance(body, bytes) and kind in (CALL, PROBE, GAP)
     if not types or not isinstance(revision, int) or not isinstance(row[5], int):
         return False

@@ -4,6 +4,7 @@ import contextlib
 import os
 import random
 import sqlite3
+import time
 from pathlib import Path
 
 import msgspec
@@ -121,6 +122,20 @@ def test_calls_that_were_up_and_cursors_are_saved_too(tmp_path):
     assert box.origins() == {(b"o" * 16, b"e" * 16): 7}
     assert (b"c" * 16, 1, CALL, b"open") in kept(box) and gaps(box) == []
     balanced(box)
+
+
+@pytest.mark.parametrize("far", [1 << 60, (1 << 63) - 1, -(1 << 62)])
+def test_a_number_that_is_damaged_does_not_keep_the_start_up(tmp_path, far):
+    """Who goes through all numbers up to it never ends."""
+    path = tmp_path / "outbox.db"
+    rows, *_ = filled(path)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("UPDATE outbox SET seq = ? WHERE seq = 300", (far,))
+    started = time.monotonic()
+    with contextlib.closing(open_outbox(path)) as box:
+        assert {row[0] for row in rows[:299]} <= {row[0] for row in kept(box)}
+        balanced(box)
+    assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize("at", range(5))
