@@ -1,6 +1,9 @@
 """The status as lines for people."""
 
-from voipfleet.commands.status import _fault, describe
+import io
+
+from voipfleet.commands.status import _fault, describe, show
+from voipfleet.metrics.laws import Law
 
 REPORT = {
     "name": "b1", "version": "0.1.0", "mode": "capture+client", "uptime_seconds": 12.3,
@@ -40,6 +43,28 @@ def test_the_lines():
         "b2 sends packets from ::1, key k, clock +2500.0 ms",
     ]
     assert describe({}) == []
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_law_that_does_not_hold_is_said_in_red_and_only_to_a_terminal(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    law = Law("packets", "received", 14, {"parsed": 2})
+    for file, red in ((Terminal(), True), (io.StringIO(), False)):
+        show(describe(REPORT | {"laws": [{"law": "packets", "holds": law.holds, "text": str(law)}]}), file)
+        (line,) = (line for line in file.getvalue().splitlines() if "received" in line)
+        assert "12 packets or records are NOT ACCOUNTED FOR, please report this" in line
+        assert line.startswith("\x1b[1;31m") == red == ("\x1b" in file.getvalue())
+
+
+def test_what_others_sent_does_nothing_to_the_terminal():
+    file = io.StringIO()
+    show(describe(REPORT | {"store": {"ok": False, "error": "no \x1b]0;x\x07 [bold]table"}}), file)
+    assert "store: no \\x1b]0;x\\x07 [bold]table\n" in file.getvalue()
 
 
 def test_who_is_not_ready_is_not_healthy():

@@ -14,6 +14,7 @@ from voipfleet.records.messages import Ack, Batch, Status, Welcome
 log = logging.getLogger("voipfleet.central")
 GROUP_ROWS = 1000  # records that one transaction takes, about
 TOGETHER = 1.0  # seconds for which what sensors say of themselves is collected: one transaction for all of them
+REMEMBERED = 1 << 16  # hosts whose records are counted: whoever has the password may come under any number of names
 RETRY = 2.0  # seconds between tries while the database does not answer
 
 
@@ -94,6 +95,8 @@ class StoreThread:
             self.counters["records"] += sum(len(batch.rows) for _, batch, _ in group)
             self.counters["commits"] += 1
             self.counters["seconds"] += time.perf_counter() - begun
+            if len(self.of_sensors) > REMEMBERED:
+                self.of_sensors.clear()  # machines see counters that began anew
             for (peer, batch, done), ack in zip(group, acks, strict=True):
                 self.of_sensors[peer.sensor_uuid] += len(batch.rows)
                 _tell(done, ack)

@@ -3,12 +3,14 @@
 import argparse
 import asyncio
 import json
+import sys
 import time
 from pathlib import Path
 
 from voipfleet import config, errors
 from voipfleet.commands import DEFAULT_CONFIG
 from voipfleet.manager import ask
+from voipfleet.metrics.laws import NOWHERE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,10 +32,21 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(report))
     else:
-        print("\n".join(describe(report)))
+        show(describe(report), sys.stdout)
     if fault:
         raise errors.VoipfleetError(fault)
     return errors.OK
+
+
+def show(lines: list[str], file) -> None:
+    """For a person: what others sent cannot act on the terminal, and what is a defect is red there."""
+    from rich.console import Console
+
+    from voipfleet.show import harmless
+
+    console = Console(file=file, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    for line in lines:
+        console.print(harmless(line), style="bold red" if NOWHERE in line else None)
 
 
 async def _ask(path: Path) -> dict:

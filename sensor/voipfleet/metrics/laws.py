@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+NOWHERE = "NOT ACCOUNTED FOR"
 RING = "in the ring"
 LEFT = "capture_left_packets_total"  # what was in the ring when an earlier process ended
 
@@ -31,7 +32,7 @@ class Law:
         said = f"{self.name}: {self.total:,} {self.left} = {terms or '0'}"
         if self.holds:
             return said
-        return said + f"; {abs(self.missing) or 'some'} packets or records are NOT ACCOUNTED FOR, please report this"
+        return said + f"; {abs(self.missing) or 'some'} packets or records are {NOWHERE}, please report this"
 
 
 def laws(report: Mapping) -> Iterator[Law]:
