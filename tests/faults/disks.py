@@ -30,16 +30,16 @@ def small(folder: Path, mebibytes: int, inodes: int = 0) -> Iterator[Path]:
         subprocess.run(["umount", "-l", folder], check=True)
 
 
-def fill(folder: Path) -> list[Path]:
-    """Files that take all room and all inodes there are; remove them to make room again."""
+def fill(folder: Path, inodes: bool) -> list[Path]:
+    """Files that take all inodes there are, or else all room; remove them to make room again."""
     made = []
     with contextlib.suppress(OSError):
-        for number in range(100_000):
+        for number in range(100_000 if inodes else 1):
             made.append(folder / f"ballast-{number}")
             with made[-1].open("wb", buffering=0) as file:
                 for size in (1 << 20, 4096, 1):
                     with contextlib.suppress(OSError):
-                        while number == 0 and file.write(bytes(size)) == size:
+                        while not inodes and file.write(bytes(size)) == size:
                             pass
     return [path for path in made if path.exists()]
 

@@ -102,5 +102,6 @@ ELSEWHERE: dict[int, str] = {
     33: "every sentence, table and file that is made of SIP fields has its unit tests in `tests/unit`",
     38: "`tests/unit/records/test_outbox.py` opens outboxes of the release before and of a later one; two releases"
         " that are installed one after the other are not tested: there is one release so far",
-    39: "asserted by `tests/integration/test_unit_file.py`",
+    39: "the exposure is asserted by `tests/integration/test_unit_file.py`; the rollouts of `make molecule` start the"
+        " daemon under that unit. It has no test among these",
 }  # fmt: skip

@@ -11,7 +11,7 @@ import pytest
 import zstandard
 from faults import mutants, strangers
 from faults.harness import committed, settled, wait
-from faults.strangers import FIRST, IDLE, NONSENSE, Flood, files, memory
+from faults.strangers import FIRST, IDLE, NONSENSE, Flood, files, forget_peak, memory
 from faults.traffic import Calls, inside
 from voipfleet.link import client, keys, types
 from voipfleet.link.session import LinkClosed
@@ -43,7 +43,7 @@ def test_row28_two_thousand_connections_keep_no_sensor_out(fleet, saw, kind):
     assert max(took) < 5 and most - before < 16 and count < 1500
     counts = fleet.check()
     saw(
-        f"2,000 connections at once that {kind}, {made} in all",
+        f"2,000 connections at once from another address that {kind}, {made} in all",
         f"a sensor that was there before connected after {took[0]:.1f} s, a new one after {took[1]:.1f} s;"
         f" memory grew by {most - before:.1f} MiB, {count} file descriptors at most;"
         f" {counts['created']} records came",
@@ -56,6 +56,7 @@ def test_row29_wrong_passwords_are_cheap(fleet, saw, count):
     pid = fleet.central.process.pid
     sensor = fleet.simulated().start()
     sensor.drained()
+    forget_peak(pid)
     before, start = memory(pid, "VmHWM"), time.monotonic()
 
     async def guess(free: asyncio.Semaphore) -> None:
@@ -72,7 +73,7 @@ def test_row29_wrong_passwords_are_cheap(fleet, saw, count):
     status = fleet.central.until(lambda status: status.get("listeners"))
     grown = memory(pid, "VmHWM") - before
     listener = status["listeners"][0]
-    assert grown < 16  # an Argon2id takes 64 MiB, and a quarter of a second each
+    assert grown < 16 and took < count * 0.05  # an Argon2id takes 64 MiB, and a quarter of a second
     assert listener.get("refused_grey", 0) > 0
     sensor.put(10)
     sensor.drained()
@@ -80,7 +81,7 @@ def test_row29_wrong_passwords_are_cheap(fleet, saw, count):
     saw(
         f"{count} handshakes with another password, 32 at once",
         f"all refused in {took:.0f} s, {listener['refused_grey']} of them as those of an address on the grey list;"
-        f" the most memory that it ever had grew by {grown:.1f} MiB;"
+        f" the most memory that it had grew by {grown:.1f} MiB;"
         f" {counts['created']} records of a sensor came meanwhile",
     )
 
@@ -117,6 +118,8 @@ def test_row34_bombs_from_who_has_the_password(fleet, saw):
     sensor = fleet.simulated().start()
     sensor.put(10)
     sensor.drained()
+    for pid in (courier, engine):
+        forget_peak(pid)
     before = [memory(pid, "VmHWM") for pid in (courier, engine)]
     zeros = bytes(1 << 30)
     bombs = [codec.HEAD.pack(2, 0, 1, 0, 1 << 30, 0) + zstandard.ZstdCompressor(level=1).compress(zeros),
@@ -150,7 +153,7 @@ def test_row34_bombs_from_who_has_the_password(fleet, saw):
     sensor.put(10)
     sensor.drained()
     grown = [memory(pid, "VmHWM") - was for pid, was in zip((courier, engine), before, strict=True)]
-    refused = fleet.central.until(lambda status: status["capture"]["analysis_errors_total"])["capture"]
+    refused = fleet.central.until(lambda status: status["capture"]["analysis_errors_total"] >= len(bombs))["capture"]
     assert max(grown) < 64 and refused["analysis_errors_total"] == len(bombs)
     assert "is none" in fleet.central.log()
     counts = fleet.check()

@@ -83,7 +83,7 @@ def test_row08_no_room(fleet, saw, inodes):
         calls = Calls(fleet.namespace)
         calls.place(500)
         sensor.until(lambda status: status["records"]["created"] >= 500)
-        ballast = fill(disk)
+        ballast = fill(disk, bool(inodes))
         for _ in range(20):
             calls.place(200)
             time.sleep(0.2)

@@ -65,7 +65,7 @@ def test_row13_beyond_its_bound_the_outbox_gives_up_the_oldest_and_says_how_many
     fleet.central.start()
     sensor.drained()
     counts = fleet.check()
-    assert counts["rows"] >= 1900 and counts["gaps"] >= 3000
+    assert counts["rows"] >= 1900 and counts["gaps"] >= 3000 and len(fleet.rows("gaps", "count")) == 1
     kept = set(fleet.stored())
     first = next(number for number, uuid in enumerate(sensor.made) if uuid in kept)
     assert set(sensor.made[first:]) == kept  # the newest, without a hole
@@ -114,7 +114,7 @@ def test_row16_a_wrong_bit_ends_the_connection_and_nothing_else(fleet, saw):
     assert connections > carried // 2 >= 1
     saw(
         "the proxy changes one bit a MiB",
-        f"{counts['created']} records in {carried} MiB and {connections} connections, 0 lost, 0 twice, none changed",
+        f"{counts['created']} records in {carried} MiB and {connections} connections, 0 lost, 0 twice",
     )
 
 

@@ -75,13 +75,21 @@ def test_row22_records_that_the_database_refuses(namespace, tmp_path, mariadb_se
         odd = [a_call("s1", setup_time=when) for when in (-(1 << 62), (1 << 63) - 1)]
         bodies[100:100] = [(long.uuid, record.encode(long)), (os.urandom(16), b"no msgpack at all")]
         bodies[200:200] = [(call.uuid, record.encode(call)) for call in odd]
+        poisoned = a_call("s1", caller="666")
+        bodies[300:300] = [(poisoned.uuid, record.encode(poisoned))]
+        mariadb_server.sql("ALTER TABLE calls ADD CONSTRAINT refuse CHECK (caller <> '666')", fleet.database)
         sensor.put_bodies(bodies)
         sensor.drained()
         poison = len(fleet.rows("cdr_quarantine"))
-        assert poison and {uuid for uuid, _ in bodies[:100]} <= set(fleet.stored())
+        assert (
+            poison == 2
+            and poisoned.uuid not in fleet.stored()
+            and {uuid for uuid, _ in bodies[:100]} <= set(fleet.stored())
+        )
         why = [error for (error,) in fleet.rows("cdr_quarantine", "error")]
         counts = fleet.check(quarantined=poison)
         assert long.uuid in fleet.stored()  # a long value is cut in its column and whole in its record
-    saw("a caller of 100,000 digits, dates of other millennia, bytes that are no record, among 400 sound records",
+    saw("a caller of 100,000 digits, dates of other millennia, bytes that are no record, one that"
+        " MariaDB refuses, among 400 sound ones",
         f"{poison} in quarantine ({'; '.join(sorted(why))[:120]}), {counts['rows']} rows,"
         " all acknowledged")  # fmt: skip
