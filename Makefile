@@ -78,7 +78,7 @@ $(VENV)/.fuzz: $(VENV)/.ready sensor/requirements/fuzz.txt
 
 # Faults one after the other, since several of them measure, but for the outage of ten minutes, in which nothing happens
 # and which runs beside; then the fuzz targets, two at a time.
-soak: venv packages $(VENV)/.fuzz ## all faults of docs/faults.md, then each fuzz target for two minutes (root, 35 min)
+soak: venv packages $(VENV)/.fuzz ## all faults of docs/faults.md, then each fuzz target for two minutes (root, 45 min)
 	@rm -f .build/faults.json && mkdir -p .build
 	@export VOIPFLEET_FAULTS=.build/faults.json; status=0; \
 	$(BIN)/pytest -q tests/faults -k "row12 and 600" >.build/outage.log 2>&1 & outage=$$!; \
