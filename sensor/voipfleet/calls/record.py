@@ -161,7 +161,8 @@ def rfc3339(ns: int) -> str | None:
 
 
 def to_json(call: CallRecord) -> str:
-    """One line of JSON with every field of the call, also those that have their default value."""
+    """One line of JSON with every field of the call, also those that have their default value; a terminal only shows
+    it."""
     row = msgspec.structs.asdict(call)
     row["uuid"] = call.uuid.hex()
     row.update({name: rfc3339(row[name]) for name in _TIMES})
@@ -173,4 +174,10 @@ def to_json(call: CallRecord) -> str:
     row["media"] = [msgspec.structs.asdict(media) for media in call.media]
     for fields in row["media"]:
         fields["until"] = rfc3339(fields["until"])
-    return msgspec.json.encode(row).decode()
+    text = msgspec.json.encode(row).decode()
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    units = character.encode("utf-16-be").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))

@@ -5,7 +5,7 @@ import ipaddress
 import re
 from dataclasses import dataclass, field
 
-from voipfleet.decode.sip import ParseError
+from voipfleet.decode.sip import ParseError, show
 
 MAX_MEDIA, MAX_ATTRIBUTES = 16, 256
 STATIC = {
@@ -112,7 +112,7 @@ def parse(body: bytes) -> list[Media]:
             if attributes > MAX_ATTRIBUTES:
                 raise ParseError("sdp_attributes")
             if media is not None and (match := _RTPMAP.match(value)) and int(match[1]) < 128 and int(match[3]):
-                media.codecs[int(match[1])] = (match[2].decode("ascii", "replace"), int(match[3]))
+                media.codecs[int(match[1])] = (show(match[2]), int(match[3]))
             elif match := _DIRECTION.match(value):
                 if media is not None:
                     media.direction = match[1].decode("ascii")
