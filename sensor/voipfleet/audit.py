@@ -90,9 +90,9 @@ def read(path: Path) -> Iterator[tuple[str, int, dict | None, bool]]:
 def _parsed(text: bytes) -> dict | None:
     try:
         line = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return line if isinstance(line, dict) else None
+    return line if isinstance(line, dict) and isinstance(line.get("chain", ""), str) else None
 
 
 def _last(path: Path) -> tuple[str, bool]:
