@@ -159,7 +159,8 @@ def waiting(data: bytes) -> None:
 def diaries() -> list[bytes]:
     """Inputs for `diary`: an audit log, a zero byte, the file of counters."""
     with folder() as there:
-        audit.Audit(there / "audit.log").write("start", version="1")
+        with contextlib.closing(audit.Audit(there / "audit.log")) as open_log:
+            open_log.write("start", version="1")
         log = (there / "audit.log").read_bytes()
     return [log + b'\0{"since": 1, "starts": 2, "counters": {"sip": 4}}', log + log + b"\0[]"]
 
@@ -167,10 +168,11 @@ def diaries() -> list[bytes]:
 def diary(data: bytes) -> None:
     """An audit log and counters that somebody changed: the log goes on, counters begin anew."""
     log, _, counters = data.partition(b"\0")
-    with folder() as there:
+    with folder() as there, silent("voipfleet.metrics"):
         (there / "audit.log").write_bytes(log)
         (there / "counters").write_bytes(counters)
-        audit.Audit(there / "audit.log").write("x")
+        with contextlib.closing(audit.Audit(there / "audit.log")) as open_log:
+            open_log.write("x")
         *_, (_, _, last, _) = audit.read(there / "audit.log")
         assert last["event"] == "x"
         assert Totals(there / "counters").with_present({"sip": 1})["sip"] >= 1

@@ -45,6 +45,15 @@ def test_any_line_that_was_changed_is_found(tmp_path_factory, at, how):
     assert not all(holds(path))
 
 
+@pytest.mark.parametrize("line", [b'{"event": "x", "chain": 5}', b"[" * 9999, b'{"chain": null}'])
+def test_a_line_that_somebody_made_up_is_found(tmp_path, line):
+    path = tmp_path / "audit.log"
+    filled(path)
+    path.write_bytes(path.read_bytes() + line + b"\n")
+    filled(path, 1)
+    assert holds(path) == [True] * 5 + [False, True]
+
+
 def test_files_are_bounded_and_the_chain_goes_through_them(tmp_path):
     path = tmp_path / "audit.log"
     filled(path, 200, max_bytes=2000)
