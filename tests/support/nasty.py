@@ -8,10 +8,11 @@ from support.scenario import A, B, Play, sdp
 
 TEXTS = (
     "' OR 1=1; DROP TABLE calls; --", "\\'; DELETE FROM calls; --", '"); --', "%' ESCAPE '",
-    "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "=cmd|' /C calc'!A0", "+1+1", "-1-1", "@SUM(1)", "\t=1",
-    "../../../../tmp/owned", "%2e%2e%2fowned", "/etc/passwd", "CON", "a\x1b[2Jb", "\x1b]0;owned\x07", "\x1b]8;;http://x\x1b\\", "\x9b31m",
-    "\x7f\x08\x08", "a\x00b", "\u202eevil\u202c", "\u2066x\u2069", "\u200bhidden\ufeff", "\u2028line", "[bold]x[/bold]",
-    ":boom:", "%s%n%x{0}{x.__class__}", "$(reboot)`id`", "x" * 400, "\u00e9\u4e2d\U0001f600", "e" + "\u0301" * 300,
+    "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "=cmd|' /C calc'!A0", "+1+1", "-1-1", "@SUM(1)",
+    "\t=1", "../../../../tmp/owned", "%2e%2e%2fowned", "/etc/passwd", "CON", "a\x1b[2Jb", "\x1b]0;owned\x07",
+    "\x1b]8;;http://x\x1b\\", "\x9b31m", "\x7f\x08\x08", "a\x00b", "\u202eevil\u202c", "\u2066x\u2069",
+    "\u200bhidden\ufeff", "\u2028line", "[bold]x[/bold]", ":boom:", "%s%n%x{0}{x.__class__}", "$(reboot)`id`",
+    "x" * 400, "\u00e9\u4e2d\U0001f600", "e" + "\u0301" * 300,
 )  # fmt: skip
 # What no outlet for people may let through: C0 (but for line ends) and C1, DEL, overrides and marks of direction, what
 # has no width, and what ends a line elsewhere
