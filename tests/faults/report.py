@@ -17,11 +17,12 @@ DOCS = Path(__file__).parents[2] / "docs"
 HEAD = """# Faults: what was done to it, and what was seen
 
 What the tests in `tests/faults` saw on one Linux machine of two cores; `make soak` writes it anew. The tests of a
-row are named `test_rowNN_...`. After nearly all of them the same is checked: **created = rows + gaps**, no record and
-no call twice, the counters balance, nobody's log has a traceback (rows 7, 8 and 10 count rows and gaps against the
-calls that were placed; rows 30 and 32 look for the good calls among what strangers made). Faults are made by a TCP
-proxy of the tests' own (`tests/support/chaos.py`), nft, signals, strace, small file systems and libfaketime. Records without
-packets come from the daemon's own outbox and uplink in the test's process, so that hundreds a second cost little.
+row are named `test_rowNN_...`. After nearly all of them the same is checked: **created = rows + gaps**, no record
+and no call twice, the counters balance, nobody's log has a traceback (rows 7, 8 and 10 count rows and gaps against
+the calls that were placed; rows 30 and 32 look for the good calls among what strangers made). Faults are made by a
+TCP proxy of the tests' own (`tests/support/chaos.py`), nft, signals, strace, small file systems and libfaketime.
+Records without packets come from the daemon's own outbox and uplink in the test's process, so that hundreds a
+second cost little.
 
 """
 
