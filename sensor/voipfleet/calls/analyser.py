@@ -128,14 +128,19 @@ class Analyser:
             out += self._turn(last)
         upto(1 << 62)
         self._now = max(self._now, last)
-        self._clocks.told(block.sensor, last)
+        self._hear(block.sensor, last)
         return out
 
     def clock(self, sensor: str, now_ns: int = 0, offset_ms: float | None = None) -> None:
         """What another host says of itself: all that it captured before `now_ns` was fed; how far its clock is off."""
-        self._clocks.told(sensor, now_ns)
         if offset_ms is not None:
             self._maker.offsets[sensor] = offset_ms
+        self._hear(sensor, now_ns)
+
+    def _hear(self, sensor: str, now: int) -> None:
+        if gone := self._clocks.told(sensor, now):
+            self._count("sensors_forgotten")
+            self._maker.offsets.pop(gone, None)
 
     def _time(self, sensors: Collection[str]) -> int:
         return self._clocks.of(sensors, self._now)

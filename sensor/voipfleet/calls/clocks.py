@@ -15,11 +15,14 @@ class Clocks:
     def __iter__(self):
         return iter(self._told)
 
-    def told(self, sensor: str, now: int) -> None:
-        """All that it captured before `now` is here."""
+    def told(self, sensor: str, now: int) -> str:
+        """All that it captured before `now` is here. The name of the one that had to go for it, mostly ""."""
         self._told[sensor] = max(self._told.get(sensor, 0), now)
-        if len(self._told) > MAX_SENSORS:
-            del self._told[min((name for name in self._told if name), key=self._told.get)]
+        if len(self._told) <= MAX_SENSORS:
+            return ""
+        gone = min((name for name in self._told if name), key=self._told.get)
+        del self._told[gone]
+        return gone
 
     def of(self, sensors: Collection[str], now: int) -> int:
         """Until when these have told all; who has been silent for long does not hold up anything."""

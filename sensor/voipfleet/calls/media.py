@@ -202,9 +202,10 @@ class Media:
 
     def forget(self, before: Mapping[str, int]) -> None:
         """Drop streams without a packet since `before`, by sensor, that belong to no endpoint of a call."""
+        others = min(before.values())  # of sensors that have been forgotten
         for row in np.nonzero(self._last[: len(self._by_row)] < max(before.values()))[0].tolist():
             stream = self._by_row[row]
-            if stream is None or self._last[row] >= before.get(stream.sensor, 0):
+            if stream is None or self._last[row] >= before.get(stream.sensor, others):
                 continue
             if stream.src not in self._users and stream.dst not in self._users:
                 self.drop(stream)
