@@ -88,9 +88,6 @@ def test_row19_the_clock_of_the_central_is_wrong(fleet, saw):
         f" records, and told: \"{told[0].partition(' WARNING ')[2][:100]}\"")  # fmt: skip
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the age of acknowledged records is taken from the wall clock: Outbox.acknowledge"
-)
 def test_row18_what_is_kept_for_a_replay_is_not_deleted_early(fleet, saw, monkeypatch):
     fleet.central.start()
     sensor = fleet.simulated().start()

@@ -59,6 +59,7 @@ class Outbox:
         self.path = path
         self.options = {"keep_acked_hours": keep_acked_hours, "quota_rows": quota_rows, "quota_bytes": quota_bytes}
         self._keep = keep_acked_hours * 3600
+        self._began = time.time() - time.monotonic()
         self._quota, self._quota_bytes = quota_rows, quota_bytes
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -159,7 +160,8 @@ class Outbox:
         acked = self._get("acked_through")
         if through <= acked:
             return
-        old = int(time.time()) - self._keep
+        # By a clock that nobody sets: one that jumps ahead must not make old what is kept for a replay.
+        old = int(self._began + time.monotonic()) - self._keep
         with self._transaction():
             count = self._count(acked, through)
             self._queued -= count
