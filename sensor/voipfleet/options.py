@@ -80,8 +80,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("spooldir", "path", "/var/lib/voipfleet", "Folder for everything that this instance keeps."),
     _int("maxpoolsize", "102400", "Size of the packet store.", "packets", 1, 1 << 30, "MB", built=False),
     _int("maxpooldays", None, "Age of the packet store.", "packets", 1, 36500, "days", built=False),
-    _int("autocleanspoolminpercent", "1", "Room for records: below this much free space of the spool's file system"
-         " (10 % at least, and `autocleanmingb` at most) packets that wait are dropped.", "packets", 0, 99, "%"),
+    _int("autocleanspoolminpercent", "1", "Room for records: with less free space in the spool (10 % at least,"
+         " `autocleanmingb` at most) packets that wait are dropped.", "packets", 0, 99, "%"),
     _int("autocleanmingb", "5", "The most that this free space needs to be.", "packets", 0, 1 << 20, "GB"),
     # to a central
     Option("server_destination", "hosts", None, "The central; several are an ordered failover list.", "client"),
