@@ -122,6 +122,8 @@ class Chaos:
                 await asyncio.gather(*ways, return_exceptions=True)
         except OSError:
             pass  # nobody listens there, which the client sees as a connection that ends
+        except asyncio.CancelledError:
+            pass  # the proxy itself ends; passed on, asyncio's server of Python 3.11 would print a traceback
         finally:
             for end in filter(None, (writer, far)):
                 self._writers.discard(end)
