@@ -8,6 +8,7 @@ import difflib
 import ipaddress
 import math
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from voipfleet.errors import ConfigError, Fault
@@ -134,8 +135,20 @@ def spell(value) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
-        return ",".join(str(part) for part in value)
+        return ",".join(_ranges(tuple(value)) if all(type(part) is int for part in value) else map(str, value))
     return str(value)
+
+
+@lru_cache(256)  # a thousand hosts have the same
+def _ranges(numbers: tuple[int, ...]) -> list[str]:
+    """5060,5070-5079, as a person writes them; they may be all ports."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][1] == number - 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return [f"{low}-{high}" if high - low > 1 else ",".join(map(str, range(low, high + 1))) for low, high in runs]
 
 
 def nearest(word: str, known) -> str:

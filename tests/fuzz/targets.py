@@ -286,5 +286,5 @@ TARGETS = {
     "http": Target(local.http, local.HTTP),
     "waiting": Target(local.waiting, local.kept()),
     "diary": Target(local.diary, local.diaries()),
-    "outbox": Target(local.outbox, local.outboxes(), 0.5),
+    "outbox": Target(local.outbox, local.outboxes(), 2.0),  # up to 50,000 reads that fail (MAX_BAD), once at a start
 }  # fmt: skip

@@ -23,6 +23,14 @@ def test_a_small_sensor():
     assert parsed.given == {"interface", "sipport", "promisc"}
 
 
+def test_many_ports_are_written_as_ranges():
+    text = "[general]\ninterface = eth0\nsipport = 5060,5061,5070-50820\n"
+    ports = config.parse(text).sipport
+    written = config.render({"interface": ["eth0"], "sipport": list(ports)})
+    assert written == text
+    assert config.spell([5060, 5062]) == "5060,5062"
+
+
 def test_all_faults_at_once_in_the_order_of_the_file():
     text = "[general]\ninterfac = eth0\nsnaplen = 12\npromisc = maybe\nserver_bind = hq\nrtpthreads = 2\nsaveaudio\n"
     assert faults(text) == [

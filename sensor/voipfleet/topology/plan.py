@@ -1,7 +1,6 @@
 """The gate: all findings about a fleet, and what each host gets. No secret is in what it returns."""
 
 from collections.abc import Mapping
-from functools import lru_cache
 
 from voipfleet.config import render
 from voipfleet.options import OPTIONS
@@ -81,8 +80,6 @@ def _settings(fleet: Fleet, host: Host, peers: list[str], sources: list[str], ke
     implied = {"name_sensor", "server_bind", "mirror_bind", "mysqlhost"}
     settings = {option.key: values[option.key] for option in OPTIONS
                 if (option.key in host.given or option.key in implied) and values[option.key] is not None}  # fmt: skip
-    settings |= {option.key: _ranges(settings[option.key]) for option in OPTIONS
-                 if option.kind == "ports" and option.key in settings}  # fmt: skip
     for key in DESTINATIONS:
         if values[key]:
             settings[key] = [fleet.hosts[name].address for name in values[key]]
@@ -95,20 +92,6 @@ def _settings(fleet: Fleet, host: Host, peers: list[str], sources: list[str], ke
         settings.setdefault("auth", "key")
         settings.setdefault("require_knock", True)
     return {key: value for key, value in settings.items() if value != []}
-
-
-@lru_cache(maxsize=256)
-def _ranges(ports: tuple[int, ...]) -> str:
-    """Ports as a person writes them: 5060,5070-5079."""
-    runs: list[list[int]] = []
-    for port in ports:
-        if runs and runs[-1][1] == port - 1:
-            runs[-1][1] = port
-        else:
-            runs.append([port, port])
-    return ",".join(
-        f"{low}-{high}" if high - low > 1 else ",".join(map(str, range(low, high + 1))) for low, high in runs
-    )
 
 
 def _outside_state(values: dict) -> list[str]:
