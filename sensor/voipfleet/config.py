@@ -126,7 +126,9 @@ def render(values: dict, comment: str = "") -> str:
     lines = [f"# {line}" for line in comment.splitlines()] + ["[general]"]
     for option in OPTIONS:
         if values.get(option.key) is not None and option.kind != "secret":
-            lines.append(f"{option.key} = {spell(values[option.key])}")
+            value = values[option.key]
+            text = _ranges(tuple(value)) if option.kind == "ports" and not isinstance(value, str) else spell(value)
+            lines.append(f"{option.key} = {text}")
     return "\n".join(lines) + "\n"
 
 
@@ -135,12 +137,12 @@ def spell(value) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
-        return ",".join(_ranges(tuple(value)) if all(type(part) is int for part in value) else map(str, value))
+        return ",".join(str(part) for part in value)
     return str(value)
 
 
 @lru_cache(256)  # a thousand hosts have the same
-def _ranges(numbers: tuple[int, ...]) -> list[str]:
+def _ranges(numbers: tuple[int, ...]) -> str:
     """5060,5070-5079, as a person writes them; they may be all ports."""
     runs: list[list[int]] = []
     for number in numbers:
@@ -148,7 +150,9 @@ def _ranges(numbers: tuple[int, ...]) -> list[str]:
             runs[-1][1] = number
         else:
             runs.append([number, number])
-    return [f"{low}-{high}" if high - low > 1 else ",".join(map(str, range(low, high + 1))) for low, high in runs]
+    return ",".join(
+        f"{low}-{high}" if high - low > 1 else ",".join(map(str, range(low, high + 1))) for low, high in runs
+    )
 
 
 def nearest(word: str, known) -> str:
