@@ -83,7 +83,7 @@ def test_a_bomb_is_only_a_long_capture(tmp_path):
 @pytest.mark.parametrize(("magic", "what"), [
     (b"\x28\xb5\x2f\xfd....", "packed by zstd"), (b"\xfd7zXZ...", "packed by xz"), (b"BZh9....", "packed by bzip2"),
     (b"PK\3\4....", "packed by zip"), (b"", "empty"),
-    (gzip.compress(gzip.compress(b"x"), mtime=0), "packed by gzip once more"),
+    (gzip.compress(gzip.compress(b"x", mtime=0), mtime=0), "packed by gzip once more"),
     (b"<html>", "not a capture file"), (gzip.compress(b"", mtime=0), "empty"),
 ])  # fmt: skip
 def test_what_is_no_capture(tmp_path, magic, what):
