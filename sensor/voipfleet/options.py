@@ -71,15 +71,22 @@ OPTIONS: tuple[Option, ...] = (
     _yes("dtmf2db", "no", "Keep dialled digits in the records.", "calls"),
     _yes("stream_records", "no", "Send RTP that no SIP seen here names as records, for the central to join to calls.",
          "calls"),
-    _int("number_keep_last", None, "Mask numbers but for the last N digits.", "calls", 0, 20, built=False),
-    # packets that stay on the sensor
-    _yes("savesip", "yes", "Keep SIP packets on the sensor.", "packets", built=False),
-    Option("savertp", "choice", "header", "Keep RTP packets on the sensor: whole, headers only, or not.", "packets",
-           choices=("yes", "no", "header"), built=False),
-    _yes("savertcp", "yes", "Keep RTCP packets on the sensor.", "packets", built=False),
+    _int("number_keep_last", None, "Mask numbers but for their last N digits: in records, and in packets that are kept.",
+         "calls", 0, 20, "digits"),
+    # packets that stay on the host that analyses them
+    _yes("savesip", "yes", "Keep SIP packets.", "packets"),
+    Option("savertp", "choice", "header", "Keep RTP packets: whole (that is the voice), headers only, or not.", "packets",
+           choices=("yes", "no", "header")),
+    _yes("savertcp", "yes", "Keep RTCP packets.", "packets"),
+    _yes("pcap_mask", "yes", "Mask in kept packets what opens or reveals something: digest responses, SDES keys, digits"
+         " that were dialled.", "packets"),
     Option("spooldir", "path", "/var/lib/voipfleet", "Folder for everything that this instance keeps."),
-    _int("maxpoolsize", "102400", "Size of the packet store.", "packets", 1, 1 << 30, "MB", built=False),
-    _int("maxpooldays", None, "Age of the packet store.", "packets", 1, 36500, "days", built=False),
+    _int("maxpoolsize", "102400", "Kept packets, at most; the oldest go.", "packets", 1, 1 << 30, "MB"),
+    _int("maxpooldays", None, "How long packets are kept, at most.", "packets", 1, 36500, "days"),
+    *(_int(f"maxpool{kind}{what}", None, f"The same for {text} alone.", "packets", 1, high, unit)
+      for kind, text in (("sip", "SIP and RTCP"), ("rtp", "headers of RTP (savertp = header)"),
+                         ("audio", "whole RTP (savertp = yes)"))
+      for what, high, unit in (("size", 1 << 30, "MB"), ("days", 36500, "days"))),
     _int("autocleanspoolminpercent", "1", "Room for records: with less free space in the spool (10 % at least,"
          " `autocleanmingb` at most) packets that wait are dropped.", "packets", 0, 99, "%"),
     _int("autocleanmingb", "5", "The most that this free space needs to be.", "packets", 0, 1 << 20, "GB"),
@@ -129,14 +136,18 @@ OPTIONS: tuple[Option, ...] = (
     Option("mysqluser", "text", "voipfleet", "Database user.", "store"),
     Option("mysqlpassword", "secret", None, "Database password; better in a file of its own.", "store"),
     Option("mysqlpassword_file", "path", None, "File that holds the database password.", "store"),
+    _int("cleandatabase", None, "Keep call records for so many days.", "store", 1, 36500, "days"),
+    _int("cleandatabase_history", "30", "Keep what sensors said of themselves, a row a minute.", "store", 1, 3650, "days"),
     # the daemon itself
     Option("metrics_bind", "bind", "127.0.0.1", "Address for Prometheus; there is no authentication.", "manager"),
     _int("metrics_port", None, "Port for Prometheus (/metrics, /healthz, /readyz); the rollout sets 9417.", "manager",
          *PORT),
     Option("control_socket", "path", "/run/voipfleet/control", "Socket that `voipfleet status` asks.", "manager"),
     Option("key_file", "path", "/var/lib/voipfleet/node.key", "This node's static key (voipfleet keygen)."),
-    Option("manager_ip", "bind", None, "Address of the manager.", "manager", aliases=("managerip",), built=False),
-    _int("manager_port", None, "Port of the manager.", "manager", *PORT, aliases=("managerport",), built=False),
+    Option("manager_ip", "bind", "127.0.0.1", "Address that `voipfleet ctl --at` may ask; nothing listens without"
+           " manager_port.", "manager", aliases=("managerip",)),
+    _int("manager_port", None, "Port for it (the reference's is 5029).", "manager", *PORT, aliases=("managerport",)),
+    Option("manager_keys", "list", None, "Keys that may ask there, each `name:base64`; no others.", "manager"),
     Option("manager_aes_key", "secret", None, "Key of the reference's manager.", "manager", built=False,
            instead="is not needed: every node has a key of its own (voipfleet keygen); remove it"),
     # decryption, known so that nobody believes it is on
