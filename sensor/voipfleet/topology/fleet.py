@@ -13,6 +13,7 @@ PARTS = {"sensors": "sensor", "centrals": "central", "mirrors": "mirror"}
 # What being in a group means, unless the inventory says more.
 EVERYWHERE = "0.0.0.0"
 LOCAL_DATABASE = "/run/mysqld/mysqld.sock"
+METRICS_PORT = 9417  # on loopback, unless metrics_bind says otherwise
 DESTINATIONS = {"server_destination": "server_bind", "mirror_destination": "mirror_bind"}
 
 
@@ -90,6 +91,7 @@ def _host(name: str, parts: tuple[str, ...], variables: Mapping, findings: list[
             _take(host, variable, variables[variable], findings)
     values = host.values
     values["name_sensor"] = values["name_sensor"] or name
+    values["metrics_port"] = values["metrics_port"] or METRICS_PORT
     if "central" in parts:
         values["server_bind"] = values["server_bind"] or EVERYWHERE
         if not (values["database_url"] or values["mysqlhost"]):

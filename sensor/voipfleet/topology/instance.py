@@ -35,9 +35,13 @@ def source_without_interface(settings: Mapping) -> Iterator[Finding]:
 
 
 def two_listeners(settings: Mapping) -> Iterator[Finding]:
-    same = settings["server_bind_port"] == settings["mirror_bind_port"]
-    if settings["server_bind"] and settings["mirror_bind"] and same:
-        yield "mirror_bind_port", "is also server_bind_port; give each listener a port of its own"
+    """On different addresses it would work; whoever reads the configuration, or a firewall, would be misled."""
+    taken: dict[int, str] = {}
+    switches = {"server_bind_port": "server_bind", "mirror_bind_port": "mirror_bind", "manager_port": "manager_port",
+                "metrics_port": "metrics_port"}  # fmt: skip
+    for key, switch in switches.items():
+        if settings[switch] and (first := taken.setdefault(settings[key], key)) != key:
+            yield key, f"is also {first}; give each listener a port of its own"
 
 
 RULES = (server_and_client, sender_without_destination, nothing_to_do, source_without_interface, two_listeners)

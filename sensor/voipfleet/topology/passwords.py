@@ -97,7 +97,7 @@ def is_default_like(password: str) -> bool:
 
 def _linked(fleet: Fleet) -> list:
     """The hosts that take part in a link: the password concerns no others."""
-    keys = ("server_bind", "server_destination", "mirror_bind", "mirror_destination")
+    keys = ("server_bind", "server_destination", "mirror_bind", "mirror_destination", "manager_port")
     return [host for host in fleet.hosts.values() if any(host.values[key] for key in keys)]
 
 

@@ -10,7 +10,6 @@ from voipfleet.topology import passwords as _passwords  # noqa: F401 - registers
 from voipfleet.topology.fleet import DESTINATIONS, PARTS, Finding, Fleet, Host, read
 
 _COMMENT = "Made by the playbook from the inventory; change it there, it is written anew at every run."
-METRICS_PORT = 9417  # on loopback, unless metrics_bind says otherwise
 _KIND = {"T": "errors", "W": "warnings", "N": "notes"}
 
 
@@ -51,6 +50,9 @@ def _plan(fleet: Fleet, host: Host, keys: Mapping[str, str]) -> dict:
     sources = [other.name for other in fleet.hosts.values() if name in _links.onward(fleet, other)]
     listens = [{"bind": values[key], "port": values[f"{key}_port"], "key": key}
                for key in DESTINATIONS.values() if values[key]]  # fmt: skip
+    asking = [other for other in _centrals(fleet) if other != name] if values["manager_port"] else []
+    if values["manager_port"]:
+        listens.append({"bind": values["manager_ip"], "port": values["manager_port"], "key": "manager_ip"})
     store = rules.database_kind(host) if host.stores else None
     return {
         "name": name,
@@ -69,7 +71,7 @@ def _plan(fleet: Fleet, host: Host, keys: Mapping[str, str]) -> dict:
         + (["server_passwords"] if host.accepted and listens else [])
         + (["mysqlpassword"] if host.given.get("mysqlpassword") else []),
         "wants_keys": sorted(peer for peer in peers if peer not in keys),
-        "unlisted": sorted({source for source in sources if source not in keys}),
+        "unlisted": sorted({other for other in [*sources, *asking] if other not in keys}),
         "writable": _outside_state(values),
     }
 
@@ -77,13 +79,12 @@ def _plan(fleet: Fleet, host: Host, keys: Mapping[str, str]) -> dict:
 def _settings(fleet: Fleet, host: Host, peers: list[str], sources: list[str], keys: Mapping[str, str]) -> dict:
     """What stands in the host's configuration: what the inventory says, what its groups imply, and keys."""
     values = host.values
-    implied = {"name_sensor", "server_bind", "mirror_bind", "mysqlhost"}
+    implied = {"name_sensor", "server_bind", "mirror_bind", "mysqlhost", "metrics_port"}
     settings = {option.key: values[option.key] for option in OPTIONS
                 if (option.key in host.given or option.key in implied) and values[option.key] is not None}  # fmt: skip
     for key in DESTINATIONS:
         if values[key]:
             settings[key] = [fleet.hosts[name].address for name in values[key]]
-    settings.setdefault("metrics_port", METRICS_PORT)
     if peers:
         settings["server_key"] = [f"{fleet.hosts[name].address}:{key}" for name in peers
                                   for key in keys.get(name, "").split()]  # fmt: skip
@@ -91,7 +92,15 @@ def _settings(fleet: Fleet, host: Host, peers: list[str], sources: list[str], ke
         settings["sensor_keys"] = [f"{name}:{key}" for name in sources for key in keys.get(name, "").split()]
         settings.setdefault("auth", "key")
         settings.setdefault("require_knock", True)
+    if values["manager_port"]:  # besides whom the inventory itself lets in
+        central = [f"{other}:{key}" for other in _centrals(fleet) for key in keys.get(other, "").split()]
+        settings["manager_keys"] = list(dict.fromkeys([*(values["manager_keys"] or ()), *central]))
     return {key: value for key, value in settings.items() if value != []}
+
+
+def _centrals(fleet: Fleet) -> list[str]:
+    """Whose keys may ask at a manager's port."""
+    return [host.name for host in fleet.hosts.values() if "central" in host.parts]
 
 
 def _outside_state(values: dict) -> list[str]:

@@ -195,6 +195,15 @@ def analyst_lacks_ports(fleet: Fleet) -> Found:
                              f" these ports is not seen; add it here, or set it for all hosts")  # fmt: skip
 
 
+@rule("W05")
+def nobody_may_ask(fleet: Fleet) -> Found:
+    if not any("central" in host.parts for host in fleet.hosts.values()):
+        for host in fleet.hosts.values():
+            if host.values["manager_port"] and not host.values["manager_keys"]:
+                yield host.name, ("voipfleet_manager_port is set, but the fleet has no central whose key may ask there;"
+                                  " remove it, or name keys in voipfleet_manager_keys")  # fmt: skip
+
+
 @rule("N02")
 def records_into_sqlite(fleet: Fleet) -> Found:
     for host in fleet.hosts.values():
