@@ -22,9 +22,9 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("voipfleet_install_mariadb", "bool", "yes",
              "On a central with a local database: install MariaDB from the host's own packages where it is missing."),
     Variable("voipfleet_pcap_users", "list", None,
-             "Users of the host who may fetch packets there (SIP, RTCP, RTP headers): group voipfleet-pcap has these"
-             " and no others. Not set: it is left as it is."),
-    Variable("voipfleet_listen_users", "list", None, "The same for audio: group voipfleet-listen."),
+             "Members of the host's group voipfleet-pcap, who may fetch packets: these and no others (default: as it"
+             " is)."),
+    Variable("voipfleet_listen_users", "list", None, "The same of group voipfleet-listen, for audio."),
     Variable("voipfleet_health_timeout", "int", "60", "Seconds that a host has to become healthy."),
     Variable("voipfleet_strict", "bool", "no", "Warnings and notes of the gate are errors.", "run"),
     Variable("voipfleet_accept_new_key", "text", None, "A host whose key may have changed.", "run"),
