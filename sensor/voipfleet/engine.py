@@ -19,6 +19,7 @@ from voipfleet import memory, pipe, privileges, systemd
 from voipfleet.duties import duties
 from voipfleet.errors import FAILURE, OK, VoipfleetError
 from voipfleet.metrics.laws import accounted
+from voipfleet.orders import Orders
 from voipfleet.relay.messages import Handed
 
 POLL_MS = 60
@@ -38,10 +39,12 @@ _decode_handed = msgspec.msgpack.Decoder(Handed).decode
 
 class Engine:
     """`rings` are read; `analyser` (None: analysed elsewhere) is fed with it and with what the courier hands over;
-    `packer` (None: kept here) packs it. `sender` gets what comes of it. `stop()` may be called by a signal."""
+    `packer` (None: not sent on) packs it; `store` keeps packets of what is analysed. `sender` gets what comes of it.
+    `stop()` may be called by a signal."""
 
-    def __init__(self, rings: list, analyser, sender: pipe.PipeSender, sock: socket.socket, packer=None):
+    def __init__(self, rings: list, analyser, sender: pipe.PipeSender, sock: socket.socket, packer=None, store=None):
         self._rings, self._analyser, self._packer, self._sender = rings, analyser, packer, sender
+        self._store, self._orders = store, Orders(rings, analyser, store)
         self._reader, self._sock = pipe.PipeReader(sock), sock
         self._stopping = False
         self._read_packets = 0
@@ -73,6 +76,8 @@ class Engine:
             for at in range(0, len(last), LAST_AT_ONCE):  # thousands may be up; the pipe has room for some of them
                 self._send(last[at : at + LAST_AT_ONCE])
                 self._sender.flush(end)
+        if self._store:
+            self._store.close(end)
         self._done()
         self._status()
         self._sender.send(pipe.FINISHED)
@@ -94,6 +99,10 @@ class Engine:
         if self._analyser:
             self._send(self._analyser.tick(time.time_ns()))
             self._checkpoint()
+            if self._store:
+                self._store.tick()
+            for answer in self._orders.done():
+                self._sender.send(pipe.ANSWER, answer)
         else:
             self._done()
         self._sender.pump()
@@ -108,6 +117,9 @@ class Engine:
 
         packets = 0
         for kind, body in self._reader.read():
+            if kind == pipe.ORDER:
+                self._orders.take(body)
+                continue
             handed = _decode_handed(body)
             if kind == pipe.PACKETS:
                 self._through = handed.seq
@@ -188,6 +200,7 @@ class Engine:
         status = {
             **(self._analyser.counters if self._analyser else {}),
             **(self._packer.counters if self._packer else {}),
+            **(self._store.counters if self._store else {}),
             "calls_active": self._analyser.active_calls if self._analyser else 0,
             "capture_packets_total": sum(packets for packets, _ in totals),
             "capture_kernel_drops_total": sum(drops for _, drops in totals),
@@ -221,14 +234,16 @@ def _prepare(config_path: str, sender: pipe.PipeSender, sock: socket.socket) -> 
     ]
     if rings:  # who captures nothing was given none
         privileges.drop_all()
-    analyser = packer = None
+    analyser = packer = store = None
     if todo.analyses:
+        name = config.name_sensor or socket.gethostname()
+        keep = None
         settings = AnalyserSettings.from_config(config, checkpoints=True, late=LATE if todo.receives else 0)
-        analyser = Analyser(settings, sensor=config.name_sensor or socket.gethostname(), site=config.site or "")
+        analyser = Analyser(settings, sensor=name, site=config.site or "", keep=keep)
     if todo.sends:
         method = config.packetbuffer_compress_method if config.packetbuffer_compress else "none"
         packer = Packer(sender, method, config.packetbuffer_compress_ratio)
-    return Engine(rings, analyser, sender, sock, packer)
+    return Engine(rings, analyser, sender, sock, packer, store)
 
 
 def main(fd: int, config_path: str) -> int:

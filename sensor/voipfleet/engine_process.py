@@ -16,6 +16,7 @@ from voipfleet.errors import VoipfleetError
 from voipfleet.relay.messages import Handed
 
 log = logging.getLogger("voipfleet.engine")
+ORDER_SECONDS = 5.0
 STOP_SECONDS = 6.5  # the engine drains its ring for two seconds at most and then writes its last records
 
 
@@ -42,6 +43,8 @@ class EngineProcess:
         self._reading: asyncio.Task | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._handing = asyncio.Lock()
+        self._orders: dict[int, asyncio.Future] = {}
+        self._ordered = 0
 
     async def start(self) -> None:
         """Returns when every interface is being captured; raises EngineFailed with the engine's sentence."""
@@ -85,6 +88,40 @@ class EngineProcess:
             self._writer.write(pipe.frame(kind, msgspec.msgpack.encode(handed)))
             await self._writer.drain()
 
+    async def order(self, what: str, *, seconds: float = ORDER_SECONDS, **fields) -> dict:
+        """Ask the engine to do something (engine.ORDERS); what it answers. Raises VoipfleetError with its sentence, or
+        where there is no answer in time."""
+        self._ordered += 1
+        number, answer = self._ordered, asyncio.get_running_loop().create_future()
+        self._orders[number] = answer
+        try:
+            async with asyncio.timeout(seconds), self._handing:
+                body = msgspec.msgpack.encode({"n": number, "what": what, **fields})
+                self._writer.write(pipe.frame(pipe.ORDER, body))
+                await self._writer.drain()
+            async with asyncio.timeout(seconds):
+                said = await answer
+        except (TimeoutError, OSError):
+            raise VoipfleetError(f"capture process: no answer to `{what}` in {seconds:g} s; it is busy, try again"
+                                 ) from None  # fmt: skip
+        finally:
+            del self._orders[number]
+        if error := said.get("error"):
+            raise VoipfleetError(error)
+        return said
+
+    async def look(self, uuid: bytes) -> bytes:
+        """An open call's record as it is now (msgpack); VoipfleetError where it is not up any more."""
+        return (await self.order("look", uuid=uuid))["record"]
+
+    async def filter(self, text: str) -> None:
+        """The capture filter until the next start; empty: none. VoipfleetError where it is none."""
+        await self.order("filter", text=text)
+
+    async def seal(self) -> None:
+        """All packets that were analysed until now are in the packet store; not so where its disk is slow."""
+        await self.order("seal")
+
     async def _read(self, reader: asyncio.StreamReader) -> None:
         try:
             async for kind, body in pipe.read_messages(reader):
@@ -93,6 +130,10 @@ class EngineProcess:
                     self._on[kind](body)
                 elif kind == pipe.STATUS:
                     self.status = msgspec.msgpack.decode(body)
+                elif kind == pipe.ANSWER:
+                    said = msgspec.msgpack.decode(body)
+                    if (waiting := self._orders.get(said["n"])) and not waiting.done():
+                        waiting.set_result(said)
                 elif kind == pipe.READY and not self._ready.done():
                     self._ready.set_result(None)
                     await self._listening.wait()

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from voipfleet.calls.making import show
+from voipfleet.calls.dialog import show
 from voipfleet.calls.record import CallRecord, StreamRecord
 from voipfleet.decode import sdp, sip
 from voipfleet.words import phrase

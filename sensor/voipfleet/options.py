@@ -71,12 +71,12 @@ OPTIONS: tuple[Option, ...] = (
     _yes("dtmf2db", "no", "Keep dialled digits in the records.", "calls"),
     _yes("stream_records", "no", "Send RTP that no SIP seen here names as records, for the central to join to calls.",
          "calls"),
-    _int("number_keep_last", None, "Mask numbers but for their last N digits: in records, and in packets that are kept.",
-         "calls", 0, 20, "digits"),
+    _int("number_keep_last", None, "Mask numbers but for their last N digits: in records, and in packets that are"
+         " kept.", "calls", 0, 20, "digits"),
     # packets that stay on the host that analyses them
     _yes("savesip", "yes", "Keep SIP packets.", "packets"),
-    Option("savertp", "choice", "header", "Keep RTP packets: whole (that is the voice), headers only, or not.", "packets",
-           choices=("yes", "no", "header")),
+    Option("savertp", "choice", "header", "Keep RTP packets: whole (that is the voice), headers only, or not.",
+           "packets", choices=("yes", "no", "header")),
     _yes("savertcp", "yes", "Keep RTCP packets.", "packets"),
     _yes("pcap_mask", "yes", "Mask in kept packets what opens or reveals something: digest responses, SDES keys, digits"
          " that were dialled.", "packets"),
@@ -137,7 +137,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("mysqlpassword", "secret", None, "Database password; better in a file of its own.", "store"),
     Option("mysqlpassword_file", "path", None, "File that holds the database password.", "store"),
     _int("cleandatabase", None, "Keep call records for so many days.", "store", 1, 36500, "days"),
-    _int("cleandatabase_history", "30", "Keep what sensors said of themselves, a row a minute.", "store", 1, 3650, "days"),
+    _int("cleandatabase_history", "30", "Keep what sensors said of themselves, a row a minute.", "store", 1, 3650,
+         "days"),
     # the daemon itself
     Option("metrics_bind", "bind", "127.0.0.1", "Address for Prometheus; there is no authentication.", "manager"),
     _int("metrics_port", None, "Port for Prometheus (/metrics, /healthz, /readyz); the rollout sets 9417.", "manager",

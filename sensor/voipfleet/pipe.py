@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator
 
-READY, FAILED, RECORD, STATUS, FINISHED, PACKETS, HEARD, DONE, CHECKPOINT = range(1, 10)
+READY, FAILED, RECORD, STATUS, FINISHED, PACKETS, HEARD, DONE, CHECKPOINT, ORDER, ANSWER = range(1, 12)
 MAX_MESSAGE = 4 << 20  # bytes; a call record is a few KiB, a block of packets 1 MiB
 MAX_WAITING = 64 << 20  # bytes of packets that wait for the socket
 MAX_CHECKPOINTS = 2_000  # that wait for it; the next one of the same call comes in some seconds

@@ -6,9 +6,10 @@ import numpy as np
 
 from voipfleet.calls.checkpoints import Checkpoints, News
 from voipfleet.calls.clocks import Clocks
-from voipfleet.calls.dialog import Dialog, Endpoint
+from voipfleet.calls.dialog import Dialog, Endpoint, show
+from voipfleet.calls.keeping import METHODS, Keeper
 from voipfleet.calls.left import Left
-from voipfleet.calls.making import Maker, show
+from voipfleet.calls.making import Maker
 from voipfleet.calls.media import Media
 from voipfleet.calls.record import CallRecord
 from voipfleet.calls.registrations import Registrations
@@ -39,21 +40,24 @@ def _clock(packets: Packets, index: np.ndarray) -> np.ndarray:
 class Analyser:
     """The analysis of one sensor. `feed` blocks, `tick` with the wall clock where live, `finish` once.
 
-    `on_message(message, ts, src, dst, transport)` is told of every SIP message that could be parsed.
+    `on_message(message, ts, src, dst, transport)` is told of every SIP message that could be parsed; `keep` of all
+    packets that may be kept.
     """
 
     def __init__(self, settings: AnalyserSettings | None = None, sensor: str = "", site: str = "",
-                 on_message: Callable[[sip.Message, int, str, str, str], None] | None = None):  # fmt: skip
+                 on_message: Callable[[sip.Message, int, str, str, str], None] | None = None,
+                 keep: Keeper | None = None):  # fmt: skip
         self.settings = s = settings or AnalyserSettings()
         self.counters: dict[str, int] = dict.fromkeys(COUNTERS, 0)
-        self._on_message = on_message
+        self._on_message, self._keep = on_message, keep
         self._sip = np.zeros(65536, bool)
         self._sip[list(s.sipport)] = True
-        self._decoder = frames.Decoder(self._sip, self._count)
+        self._decoder = frames.Decoder(self._sip, self._count, pieces=keep is not None)
         window = round(s.deduplicate_window * 1_000_000) if s.deduplicate else -1
         self._repeats = Repeats(window, self._count)
         self._calls = Signalling(self._count, dict(s.natalias))
-        self._media = Media(s.jitterbuffer, window, self._count, self._calls.answered)
+        of_rtp = keep if keep and keep.rtp else None
+        self._media = Media(s.jitterbuffer, window, self._count, self._calls.answered, of_rtp)
         self._reports = Reports(self._count)
         self._maker = Maker(sensor, site, s.dtmf2db, self._media, self._reports)
         self._unclaimed = Unclaimed(self._media, self._maker) if s.stream_records else None
@@ -109,10 +113,12 @@ class Analyser:
             for at in media.control[start:told].tolist():
                 self._control(packets, at)
 
+        if self._keep:
+            self._keep.begin(block, packets)
         self._start(int(block.ts[0]))
         names = ("ts", "ip", "start", "length", "src_hi", "src_lo", "sport", "dst_hi", "dst_lo", "dport", "transport")
         columns = (getattr(packets, name)[messages].tolist() for name in names)
-        for ts, ip, start, length, *ends, transport in zip(*columns, strict=True):
+        for row, ts, ip, start, length, *ends, transport in zip(messages.tolist(), *columns, strict=True):
             while ts >= self._due:
                 upto(self._due)
                 out += self._turn(ts)
@@ -121,12 +127,14 @@ class Analyser:
             ident = -1 if ip < 0 else (int(packets.data[ip + 4]) << 8 | int(packets.data[ip + 5]))
             src, dst = tuple(ends[:3]), tuple(ends[3:])
             if not self._repeats.twice(ts, src, dst, ident, block.sensor, data):
-                out += self._message(data, ts, src, dst, "tcp" if transport else "udp", block.sensor, upto)
+                out += self._message(data, row, ts, src, dst, "tcp" if transport else "udp", block.sensor, upto)
         last = int(block.ts.max())
         while last >= self._due:
             upto(self._due)
             out += self._turn(last)
         upto(1 << 62)
+        if self._keep:
+            self._keep.end()
         self._now = max(self._now, last)
         self._hear(block.sensor, last)
         return out
@@ -159,10 +167,14 @@ class Analyser:
         hosts = [(int(high[at]), int(low[at])) for high, low in
                  ((packets.src_hi, packets.src_lo), (packets.dst_hi, packets.dst_lo))]  # fmt: skip
         self._reports.take(int(packets.ts[at]), *hosts, found)
+        if self._keep:
+            ends = ((*host, int(port[at])) for host, port in zip(hosts, (packets.sport, packets.dport), strict=True))
+            self._keep.report(at, *ends)
 
-    def _message(self, data: bytes, ts: int, src: Endpoint, dst: Endpoint, transport: str, sensor: str,
+    def _message(self, data: bytes, row: int, ts: int, src: Endpoint, dst: Endpoint, transport: str, sensor: str,
                  upto: Callable[[int], None]) -> list[CallRecord]:  # fmt: skip
-        """One message; `upto` takes the media before it, where it says something else of them than was said so far."""
+        """The message in a row of the packets; `upto` takes the media before it, where it says something else of them
+        than was said so far."""
         if not data.strip(b"\r\n\0 "):
             self._count("sip_keepalives")
             return []
@@ -171,6 +183,8 @@ class Analyser:
             message = sip.parse(data)
             if self._on_message:
                 self._on_message(message, ts, show(src), show(dst), transport)
+            if self._keep and (message.method in METHODS or message.call_id in self._calls):
+                self._keep.message(row, data, message.call_id)
             if not self._calls.belongs(message):
                 return self._apart(message, ts, show(src), show(dst), transport)
             key = message.call_id
@@ -298,6 +312,11 @@ class Analyser:
         without which other hosts may not be told that their packets are safe, then those that are due at `now`
         (time.monotonic). After each turn."""
         return tuple(map(self._as_cut, (self._checkpoints.begun(now), self._checkpoints.due())))
+
+    def look(self, uuid: bytes) -> CallRecord | None:
+        """An open call as its record would be now."""
+        found = ((key, call) for key, call in self._calls if call.uuid == uuid)
+        return next(self._as_cut(found), None)
 
     def _as_cut(self, found: Iterator[tuple[bytes, Dialog]]) -> Iterator[CallRecord]:
         for key, call in found:

@@ -1,5 +1,7 @@
 """One call while it is open: what its SIP messages said so far. Times ns. No I/O."""
 
+import functools
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -15,6 +17,13 @@ Host = tuple[int, int]  # address high, low
 
 _SIGNAL = re.compile(rb"(?:^|\n)[ \t]*signal[ \t]*=[ \t]*([0-9A-D*#])", re.I)
 _SECONDS = re.compile(rb"[ \t]*([0-9]{1,9})")
+
+
+@functools.lru_cache(4096)
+def show(endpoint: Endpoint) -> str:
+    """`address:port`, IPv6 in brackets."""
+    ip = ipaddress.IPv6Address(endpoint[0] << 64 | endpoint[1])
+    return f"{ip.ipv4_mapped}:{endpoint[2]}" if ip.ipv4_mapped else f"[{ip}]:{endpoint[2]}"
 
 
 @dataclass(slots=True)

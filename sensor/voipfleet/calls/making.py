@@ -1,10 +1,7 @@
 """The record of a call that has ended, out of its dialog, its streams and what RTCP said of them. No I/O."""
 
-import functools
-import ipaddress
-
 from voipfleet.calls import emodel
-from voipfleet.calls.dialog import Dialog, Endpoint
+from voipfleet.calls.dialog import Dialog, show
 from voipfleet.calls.media import Media, Stream
 from voipfleet.calls.record import CallRecord, MediaRecord, StreamRecord
 from voipfleet.calls.reports import Reports
@@ -12,13 +9,6 @@ from voipfleet.decode import sdp, sip
 
 MAX_STREAMS = 64  # of one call
 NO_AUDIO = ("CN", "TELEPHONE-EVENT")
-
-
-@functools.lru_cache(4096)
-def show(endpoint: Endpoint) -> str:
-    """`address:port`, IPv6 in brackets."""
-    ip = ipaddress.IPv6Address(endpoint[0] << 64 | endpoint[1])
-    return f"{ip.ipv4_mapped}:{endpoint[2]}" if ip.ipv4_mapped else f"[{ip}]:{endpoint[2]}"
 
 
 class Maker:

@@ -10,6 +10,7 @@ from voipfleet.calls import stream_scalar as scalar
 from voipfleet.calls.copies import Copies
 from voipfleet.calls.dialog import Endpoint
 from voipfleet.calls.index import Index
+from voipfleet.calls.keeping import Keeper
 from voipfleet.calls.streams import StreamTable
 from voipfleet.decode import rtp, sdp
 from voipfleet.decode.columns import Packets
@@ -38,14 +39,16 @@ class Stream:
 
 class Media:
     """The streams of one sensor. `count(name, by)` is told of what is refused; `window_ns`: how long after a packet the
-    same one is the copy of a mirror port (negative: never); `answered(call)`: whether a call has been answered.
+    same one is the copy of a mirror port (negative: never); `answered(call)`: whether a call has been answered; `keep`:
+    who is told which packets are of which stream.
 
     An endpoint may be of several calls: the two legs of a B2BUA that does not touch the media. A call that names the
     endpoint of one that was answered before takes it over: ports are used again.
     """
 
-    def __init__(self, buffer_ms: int, window_ns: int, count: Callable[..., None], answered: Callable[[bytes], bool]):
-        self._count, self._answered = count, answered
+    def __init__(self, buffer_ms: int, window_ns: int, count: Callable[..., None], answered: Callable[[bytes], bool],
+                 keep: Keeper | None = None):  # fmt: skip
+        self._count, self._answered, self._keep = count, answered, keep
         self._copies = Copies(window_ns)
         self._salt = np.uint64(int.from_bytes(os.urandom(8)) | 1)
         self.table = StreamTable(MAX_STREAMS, buffer_ms)
@@ -78,6 +81,8 @@ class Media:
         users[call] = _OPEN
         for row in self._at.get(endpoint, ()):
             self._known(row)
+            if self._keep:
+                self._keep.named(row)
             stream = self._by_row[row]
             types = {pt: self._clock(stream, pt) for pt in stream.types}
             if types != stream.types:
@@ -130,6 +135,8 @@ class Media:
         rate = self._rates(rows, pt)
         self.table.feed_sorted(rows, ts, seq, r.stamp[order], pt, rate, starts)
         self._events(packets, r, rows, order)
+        if self._keep:
+            self._keep.media(r.index[order], rows, r, order)
 
     def _rates(self, rows: np.ndarray, pt: np.ndarray) -> np.ndarray | None:
         """The clocks of packets where a stream has payload types besides its main one; None where no stream has."""
@@ -224,6 +231,8 @@ class Media:
     def drop(self, stream: Stream) -> None:
         if self.leaving:
             self.leaving(stream, stream.row in self._strangers)
+        if self._keep:
+            self._keep.left(stream.row)
         self._known(stream.row)
         self._index.remove(stream.key)
         self._by_row[stream.row] = None
@@ -296,6 +305,8 @@ class Media:
         self._main[row] = pt if clock >= 0 else -1
         for endpoint in {src, dst}:
             self._at.setdefault(endpoint, set()).add(row)
+        if self._keep:
+            self._keep.opened(row, src, dst, stream.ssrc, sensor, stranger)
         if stranger:
             self._strangers[row] = None
             self._strangers_of[src[:2]] = self._strangers_of.get(src[:2], 0) + 1

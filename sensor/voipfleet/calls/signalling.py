@@ -25,6 +25,9 @@ class Signalling:
     def __len__(self) -> int:
         return len(self._calls)
 
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._calls
+
     def __iter__(self) -> Iterator[tuple[bytes, Dialog]]:
         return iter(list(self._calls.items()))
 

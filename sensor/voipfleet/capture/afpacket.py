@@ -4,6 +4,7 @@ import fcntl
 import mmap
 import socket
 import struct
+from collections.abc import Callable
 
 import numpy as np
 
@@ -64,8 +65,10 @@ def walk(raw: bytes, *, linktype: int, source: str) -> Block:
 class Ring:
     """The ring of one interface; made by `open_ring`."""
 
-    def __init__(self, sock: socket.socket, ring: mmap.mmap, interface: str, linktype: int):
+    def __init__(self, sock: socket.socket, ring: mmap.mmap, interface: str, linktype: int,
+                 program: Callable[[str | None], bytes]):  # fmt: skip
         self._sock, self._ring, self.interface, self._linktype = sock, ring, interface, linktype
+        self._program = program
         self._next = 0
         self._blocks = len(ring) // BLOCK_SIZE
         self._packets = self._drops = self._told = 0
@@ -109,6 +112,10 @@ class Ring:
         if self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self.errors += 1
 
+    def filter(self, text: str | None) -> None:
+        """Another filter from now on; ConfigError where it is none."""
+        bpf.attach(self._sock, self._program(text))
+
     def stop(self) -> None:
         """Take in nothing more; what the ring holds can still be read."""
         bpf.attach(self._sock, bpf.accept(0))
@@ -150,8 +157,12 @@ def _set_up(sock, interface, index, ring_mb, snaplen, promisc, text) -> Ring:
     asked = struct.pack("16s24x", interface.encode())
     hardware = struct.unpack_from("=H", fcntl.ioctl(sock, _SIOCGIFHWADDR, asked), 16)[0]
     linktype = ETHERNET if hardware in (_ARPHRD_ETHER, _ARPHRD_LOOPBACK) else RAW
-    program = bpf.compile_filter(text, linktype=linktype, snaplen=snaplen)
-    bpf.attach(sock, bpf.without_outgoing(program) if hardware == _ARPHRD_LOOPBACK else program)
+
+    def program(text: str | None) -> bytes:
+        made = bpf.compile_filter(text, linktype=linktype, snaplen=snaplen)
+        return bpf.without_outgoing(made) if hardware == _ARPHRD_LOOPBACK else made
+
+    bpf.attach(sock, program(text))
     sock.setsockopt(_SOL_PACKET, _VERSION, _TPACKET_V3)
     frame = 2048
     request = (BLOCK_SIZE, ring_mb, frame, ring_mb * BLOCK_SIZE // frame, RETIRE_MS, 0, 0)
@@ -160,4 +171,4 @@ def _set_up(sock, interface, index, ring_mb, snaplen, promisc, text) -> Ring:
     if promisc:
         sock.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, struct.pack("=iHH8x", index, _PROMISC, 0))
     sock.bind((interface, _ETH_P_ALL))
-    return Ring(sock, ring, interface, linktype)
+    return Ring(sock, ring, interface, linktype, program)

@@ -1,10 +1,22 @@
 """UDP packets of a block as columns, and how fields are gathered from the block's bytes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 MAPPED = np.uint64(0xFFFF << 32)  # ::ffff:0:0/96, the upper half of the low word
+
+
+class Piece(NamedTuple):
+    """A captured frame that holds a part of a datagram or message: `ts` ns, `wirelen` bytes on the wire, what was
+    captured, and which part of that is payload (of IP where it is a fragment, of TCP where it is a segment)."""
+
+    ts: int
+    wirelen: int
+    frame: bytes
+    start: int
+    length: int
 
 
 @dataclass(slots=True)
@@ -16,6 +28,9 @@ class Packets:
     to ::ffff:0:0/96; `transport` 0 for UDP, 6 for TCP. `ignored` counts packets of no use by reason, `held` those kept
     to be put together, `made` the rows that came of such, `lost` what of these was ignored, so that
     len(block) + made + lost == len(self) + sum(ignored.values()) + held.
+
+    `frame`: which packet of the block each is, of what was put together the last one (None: each its own); `pieces`: of
+    rows that were put together, the frames they came in (only where the decoder was asked for them).
     """
 
     data: np.ndarray
@@ -34,6 +49,8 @@ class Packets:
     held: int = 0
     made: int = 0
     lost: int = 0
+    frame: np.ndarray | None = None
+    pieces: dict[int, list[Piece]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ts)

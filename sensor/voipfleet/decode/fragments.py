@@ -1,8 +1,10 @@
 """IPv4 and IPv6 fragments put together (RFC 791, RFC 8200 section 4.5), within fixed limits. No I/O."""
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+
+from voipfleet.decode.columns import Piece
 
 MAX_DATAGRAMS, MAX_PARTS, MAX_BYTES = 1024, 64, 4 << 20
 MAX_SIZE = 65535
@@ -16,19 +18,23 @@ class _Datagram:
     size: int = 0  # bytes of `parts`
     whole: int = -1  # bytes of the datagram, once its last fragment is there
     refused: bool = False  # its fragments contradict each other; the rest of them is not taken for a new one
+    pieces: list[tuple[int, Piece]] = field(default_factory=list)  # the frames that they came in, where these are kept
 
 
 class Fragments:
-    """`count(name)` is told of what is given up."""
+    """`count(name)` is told of what is given up. `pieces`: the frames of the datagram that was whole last, in its
+    order."""
 
     def __init__(self, count: Callable[..., None]):
         self._count = count
+        self.pieces: list[Piece] = []
         self._open: dict[tuple, _Datagram] = {}
         self._bytes = 0
 
-    def take(self, ts: int, header: bytes, rest: bytes, sensor: str = "") -> bytes | None:
+    def take(self, ts: int, header: bytes, rest: bytes, sensor: str = "", pieces: Sequence[Piece] = ()) -> bytes | None:
         """One fragment, seen at `ts` (ns) by `sensor`: its IP `header` and what follows, with IPv6 from the fragment
         header on. Two sites may use the same private addresses, so what different sensors saw is never put together.
+        `pieces`: the frames that it came in, where they are to be known once the datagram is whole.
 
         The whole packet when this was the last that was missing: a plain IP header and the payload.
         """
@@ -47,11 +53,13 @@ class Fragments:
             datagram = self._open[key] = _Datagram(ts)
         if datagram.refused or not self._fits(datagram, offset, rest, more):
             return None
+        datagram.pieces += [(offset, piece) for piece in pieces]
         if datagram.whole < 0 or datagram.size < datagram.whole:
             self._limit()
             return None
         del self._open[key]
         self._bytes -= datagram.size
+        self.pieces = [piece for _, piece in sorted(datagram.pieces, key=lambda found: found[0])]
         payload = b"".join(part for _, part in sorted(datagram.parts.items()))
         return _packet(header, protocol, payload)
 
@@ -77,7 +85,7 @@ class Fragments:
             self._count("fragment_errors")
             self._count(f"fragment_error_{fault}")
             self._bytes -= datagram.size
-            datagram.parts, datagram.size, datagram.refused = {}, 0, True
+            datagram.parts, datagram.size, datagram.refused, datagram.pieces = {}, 0, True, []
             return False
         datagram.parts[offset] = part
         datagram.size += len(part)

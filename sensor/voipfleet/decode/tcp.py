@@ -4,9 +4,10 @@ A capture joins connections in the middle, sees segments out of order or twice, 
 and what comes after it is read; the hole is given up when the other side has moved on for a second.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from voipfleet.decode.columns import Piece
 from voipfleet.decode.sipstream import MAX_BUFFER, SipStream
 
 MAX_STREAMS, MAX_BYTES = 4096, 32 << 20
@@ -19,25 +20,30 @@ _HALF = 1 << 31
 
 @dataclass(slots=True)
 class _Stream:
-    """`next`: the sequence number that comes next, -1 before any. `later`: sequence number -> (when, bytes)."""
+    """`next`: the sequence number that comes next, -1 before any. `later`: sequence number -> (when, bytes, frames).
+    `pieces`: frames of what is in the buffer of `sip`."""
 
     sip: SipStream
     next: int = -1
     last: int = 0
-    later: dict[int, tuple[int, bytes]] = field(default_factory=dict)
+    later: dict[int, tuple[int, bytes, Sequence[Piece]]] = field(default_factory=dict)
     held: int = 0  # bytes of `later`
+    pieces: list[Piece] = field(default_factory=list)
 
 
 class Connections:
-    """All directions of TCP connections that carry SIP. `count(name, by)` is told of what is given up."""
+    """All directions of TCP connections that carry SIP. `count(name, by)` is told of what is given up. `pieces`: of
+    each message that `take` gave last, the frames it came in, where `take` was given such."""
 
     def __init__(self, count: Callable[..., None]):
         self._count = count
+        self.pieces: list[list[Piece]] = []
         self._streams: dict[tuple, _Stream] = {}
         self._bytes = 0
 
-    def take(self, ts: int, key: tuple, seq: int, flags: int, data: bytes) -> list[bytes]:
+    def take(self, ts: int, key: tuple, seq: int, flags: int, data: bytes, pieces: Sequence[Piece] = ()) -> list[bytes]:
         """One segment at `ts` (ns) of the direction `key`; the SIP messages that are whole with it."""
+        self.pieces = []
         stream = self._streams.pop(key, None)
         if stream is None or flags & SYN:
             if stream is not None:
@@ -48,8 +54,8 @@ class Connections:
         stream.last = ts
         if flags & SYN:
             seq = stream.next = (seq + 1) & 0xFFFFFFFF
-        found = self._segment(stream, ts, seq, data) if data else []
-        if stream.later and ts - min(when for when, _ in stream.later.values()) > PATIENCE:
+        found = self._segment(stream, ts, seq, data, pieces) if data else []
+        if stream.later and ts - min(when for when, _, _ in stream.later.values()) > PATIENCE:
             found += self._skip(stream)
         if flags & (FIN | RST) and not stream.later:
             self._bytes -= before
@@ -61,7 +67,7 @@ class Connections:
         self._limit(ts)
         return found
 
-    def _segment(self, stream: _Stream, ts: int, seq: int, data: bytes) -> list[bytes]:
+    def _segment(self, stream: _Stream, ts: int, seq: int, data: bytes, pieces: Sequence[Piece]) -> list[bytes]:
         if stream.next < 0:
             stream.next = seq
         ahead = (seq - stream.next + _HALF) % (2 * _HALF) - _HALF
@@ -71,29 +77,39 @@ class Connections:
                 return []
             data, seq, ahead = data[-ahead:], stream.next, 0
         if ahead == 0:
-            found = self._bytes_in(stream, data)
+            found = self._bytes_in(stream, data, pieces)
             while (entry := stream.later.pop(stream.next, None)) is not None:
                 stream.held -= len(entry[1])
-                found += self._bytes_in(stream, entry[1])
+                found += self._bytes_in(stream, *entry[1:])
             if stream.later:
                 found += self._overtaken(stream)
             return found
         if ahead > MAX_BUFFER * 16:  # a connection that reuses the ports, without its SYN
             self._count("tcp_unread_bytes", stream.held + len(stream.sip.buffer))
-            stream.later, stream.held, stream.sip = {}, 0, SipStream(self._count)
+            stream.later, stream.held, stream.sip, stream.pieces = {}, 0, SipStream(self._count), []
             stream.next = seq
-            return self._bytes_in(stream, data)
+            return self._bytes_in(stream, data, pieces)
         known = stream.later.get(seq)
         if known is None or len(known[1]) < len(data):
             stream.held += len(data) - (len(known[1]) if known else 0)
-            stream.later[seq] = (ts, data)
+            stream.later[seq] = (ts, data, pieces)
         else:
             self._count("tcp_repeated")
         return self._skip(stream) if stream.held > MAX_BUFFER or len(stream.later) > MAX_LATER else []
 
-    def _bytes_in(self, stream: _Stream, data: bytes) -> list[bytes]:
+    def _bytes_in(self, stream: _Stream, data: bytes, pieces: Sequence[Piece]) -> list[bytes]:
         stream.next = (stream.next + len(data)) & 0xFFFFFFFF
-        return stream.sip.take(data)
+        found = stream.sip.take(data)
+        stream.pieces += pieces
+        if found:  # the first began in frames before these, the others began in these
+            self.pieces += [stream.pieces, *(list(pieces) for _ in found[1:])]
+            stream.pieces = list(pieces)
+        if not stream.sip.buffer:
+            stream.pieces = []
+        elif len(stream.pieces) > MAX_LATER:  # of a message in the smallest of segments
+            del stream.pieces[0]
+            self._count("tcp_frames_not_kept")
+        return found
 
     def _overtaken(self, stream: _Stream) -> list[bytes]:
         """Segments in `later` that begin before `next`: what is new of them follows, the rest was there."""
@@ -102,10 +118,10 @@ class Connections:
             ahead = (seq - stream.next + _HALF) % (2 * _HALF) - _HALF
             if ahead > 0:
                 break
-            _, data = stream.later.pop(seq)
+            _, data, pieces = stream.later.pop(seq)
             stream.held -= len(data)
             if len(data) > -ahead:
-                found += self._bytes_in(stream, data[-ahead:])
+                found += self._bytes_in(stream, data[-ahead:], pieces)
         return found
 
     def _skip(self, stream: _Stream) -> list[bytes]:
@@ -113,11 +129,12 @@ class Connections:
         seq = min(stream.later, key=lambda at: (at - stream.next + _HALF) % (2 * _HALF))
         self._count("tcp_gaps")
         stream.sip.lost()
+        stream.pieces = []
         stream.next = seq
         found = []
         while (entry := stream.later.pop(stream.next, None)) is not None:
             stream.held -= len(entry[1])
-            found += self._bytes_in(stream, entry[1])
+            found += self._bytes_in(stream, *entry[1:])
         return found + (self._overtaken(stream) if stream.later else [])
 
     def _forget(self, stream: _Stream, reason: str) -> None:

@@ -1,0 +1,184 @@
+"""Which packets of a block are kept, and under which key of the packet store: what the analysis knows of them.
+
+SIP of calls and registrations by its Call-ID, RTP by its stream, RTCP by its two ends. RTP is kept a block at a time;
+messages, reports and what was put together of fragments go one by one. No I/O: the store takes it from here.
+"""
+
+import functools
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from voipfleet.calls.dialog import Endpoint, show
+from voipfleet.capture.block import Block
+from voipfleet.decode import rtp, sip
+from voipfleet.decode.columns import Packets, Piece
+from voipfleet.packetstore import keys
+
+KEEP, WAIT, DROP = 0, 1, 2
+PATIENCE = 10.0  # s for which RTP waits for the SDP that names it
+MAX_STRANGERS = 200_000  # streams that nobody has named and whose packets may be in the store's hands
+METHODS = frozenset(("INVITE", "ACK", "BYE", "CANCEL", "PRACK", "UPDATE", "INFO", "REFER", "NOTIFY", "REGISTER"))
+_UDP = 8  # bytes of its header
+_EVENT = 16  # bytes of payload of which up to four events may be (RFC 4733)
+
+Spans = Sequence[tuple[int, int]]
+
+
+class Store(Protocol):
+    """What of the packet store is used here (packetstore/staging.py)."""
+
+    def add(self, kind: str, linktype: int, keys: np.ndarray, ts: np.ndarray, offset: np.ndarray, caplen: np.ndarray,
+            wirelen: np.ndarray, data: np.ndarray) -> None: ...  # fmt: skip
+
+    def add_frames(self, kind: str, linktype: int, key: int, frames: list[tuple[int, int, bytes]]) -> None: ...
+
+
+class Keeper:
+    """What the instance `own` keeps. `savertp`: yes, header or no. `secrets(message)`: the spans of a SIP message that
+    are masked; `hide_digits`: of RTP that may be digits only the headers are kept. `all_rtp`: also what no SDP names
+    here, since it may be named elsewhere."""
+
+    def __init__(self, store: Store, own: str, *, savesip: bool, savertp: str, savertcp: bool,
+                 secrets: Callable[[bytes], Spans] | None, hide_digits: bool, all_rtp: bool,
+                 clock: Callable[[], float] = time.monotonic):  # fmt: skip
+        self._store, self._own, self._secrets, self._clock = store, own, secrets, clock
+        self._savesip, self._savertcp, self._all = savesip, savertcp, all_rtp
+        self.rtp = savertp != "no"
+        self._kind = "audio" if savertp == "yes" else "rtp"
+        self._whole, self._digits = savertp == "yes", not hide_digits
+        self._keys = np.zeros(1024, np.uint64)  # of a stream's row
+        self._strangers: dict[int, float] = {}  # key -> since when nobody has named it
+        self._gone: set[int] = set()  # of these, what has left the table of streams
+        self._media: list[tuple[np.ndarray, ...]] = []
+        self._block: Block | None = None
+        self._packets: Packets | None = None
+
+    # -- streams, as the table of them says ------------------------------------------------------------
+
+    def opened(self, row: int, src: Endpoint, dst: Endpoint, ssrc: int, sensor: str, stranger: bool) -> None:
+        """A stream has a row."""
+        if row >= len(self._keys):
+            self._keys = np.concatenate([self._keys, np.zeros(max(len(self._keys), row), np.uint64)])
+        key = keys.stream_key(sensor or self._own, show(src), show(dst), ssrc)
+        self._keys[row] = key
+        if stranger and not self._all:
+            self._strangers[key] = self._clock()
+            self._gone.discard(key)
+            if len(self._strangers) > MAX_STRANGERS:
+                oldest = next(iter(self._strangers))
+                del self._strangers[oldest]
+                self._gone.discard(oldest)
+
+    def named(self, row: int) -> None:
+        """An SDP has named the stream of a row."""
+        self._strangers.pop(int(self._keys[row]), None)
+
+    def left(self, row: int) -> None:
+        """A stream that nobody has named leaves its row."""
+        if (key := int(self._keys[row])) in self._strangers:
+            self._gone.add(key)
+
+    def verdict(self, wanted: np.ndarray) -> np.ndarray:
+        """Of each key (uint64): KEEP, WAIT or DROP (int8), as the store asks when it closes a segment."""
+        if not self._strangers:
+            return np.zeros(len(wanted), np.int8)
+        old = self._clock() - PATIENCE
+        said = [KEEP if since is None else WAIT if since > old else DROP
+                for since in map(self._strangers.get, wanted.tolist())]  # fmt: skip
+        for key in [key for key in self._gone if self._strangers.get(key, 0) < old - 60]:
+            del self._strangers[key]
+            self._gone.discard(key)
+        return np.array(said, np.int8)
+
+    # -- packets of the block that is being analysed ---------------------------------------------------
+
+    def begin(self, block: Block, packets: Packets) -> None:
+        """Rows are those of `packets` from here on."""
+        self._block, self._packets = block, packets
+
+    def media(self, index: np.ndarray, rows: np.ndarray, r: rtp.Rtp, order: np.ndarray) -> None:
+        """RTP packets (rows of `Packets`, their streams' rows); `order` says where each is in `r`."""
+        starts = r.payload[order]
+        digits = (r.pt[order] >= 96) & (r.size[order] <= _EVENT) & (r.size[order] % 4 == 0)
+        self._media.append((index, self._keys[rows], starts, digits))
+
+    def end(self) -> None:
+        """Everything of the block has been told."""
+        block, packets = self._block, self._packets
+        if not self._media:
+            return
+        index, keys_, starts, digits = (np.concatenate(parts) for parts in zip(*self._media, strict=True))
+        self._media = []
+        if packets.pieces:
+            made = np.isin(index, np.fromiter(packets.pieces, np.int64))
+            for at in np.nonzero(made)[0].tolist():
+                self._rtp_pieces(int(index[at]), int(keys_[at]), bool(digits[at]), int(starts[at]))
+            index, keys_, starts, digits = (column[~made] for column in (index, keys_, starts, digits))
+            if not len(index):
+                return
+        frame = index if packets.frame is None else packets.frame[index]
+        offset, caplen = block.offset[frame], block.caplen[frame]
+        if not self._whole:
+            caplen = np.minimum(caplen, starts - offset)
+        elif not self._digits:
+            caplen = np.where(digits, np.minimum(caplen, starts - offset), caplen)
+        self._store.add(self._kind, block.linktype, keys_, block.ts[frame], offset, caplen, block.wirelen[frame],
+                        block.data)  # fmt: skip
+
+    def _rtp_pieces(self, row: int, key: int, digits: bool, start: int) -> None:
+        """RTP that came in fragments. Where only headers are kept, of the first fragment what is before the payload."""
+        pieces = self._packets.pieces[row]
+        if not self._whole or (digits and not self._digits):
+            first = pieces[0]
+            head = first.start + _UDP + (start - int(self._packets.start[row]))
+            pieces = [first._replace(frame=first.frame[:head])]
+        self._frames(self._kind, key, pieces)
+
+    def message(self, row: int, data: bytes, call_id: bytes) -> None:
+        """A SIP message of a call or a registration."""
+        if not self._savesip:
+            return
+        pieces = self._pieces(row)
+        if spans := self._secrets(data) if self._secrets else ():
+            from voipfleet.masking.parts import mask_parts
+
+            frames = [bytearray(piece.frame) for piece in pieces]
+            mask_parts(data, spans, [(frame, piece.start, piece.length)
+                                     for frame, piece in zip(frames, pieces, strict=True)])  # fmt: skip
+            pieces = [piece._replace(frame=bytes(frame)) for piece, frame in zip(pieces, frames, strict=True)]
+        self._frames("sip", _call_key(call_id), pieces)
+
+    def report(self, row: int, src: Endpoint, dst: Endpoint) -> None:
+        """An RTCP packet."""
+        if self._savertcp:
+            key = _report_key(self._block.sensor or self._own, src, dst)
+            self._frames("sip", key, self._pieces(row))
+
+    def _frames(self, kind: str, key: int, pieces: list[Piece]) -> None:
+        frames = [(piece.ts, piece.wirelen, piece.frame) for piece in pieces]
+        self._store.add_frames(kind, self._block.linktype, key, frames)
+
+    def _pieces(self, row: int) -> list[Piece]:
+        """The frames of a row; of a plain packet the one, and where its payload is."""
+        block, packets = self._block, self._packets
+        if (found := packets.pieces.get(row)) is not None:
+            return found
+        index = row if packets.frame is None else int(packets.frame[row])
+        at = int(block.offset[index])
+        frame = block.data[at : at + int(block.caplen[index])].tobytes()
+        return [Piece(int(block.ts[index]), int(block.wirelen[index]), frame, int(packets.start[row]) - at,
+                      int(packets.length[row]))]  # fmt: skip
+
+
+@functools.lru_cache(4096)
+def _call_key(call_id: bytes) -> int:
+    """By the Call-ID as records show it: who looks a call up has nothing else."""
+    return keys.call_key(sip.show(call_id).encode())
+
+
+@functools.lru_cache(4096)
+def _report_key(sensor: str, src: Endpoint, dst: Endpoint) -> int:
+    return keys.report_key(sensor, show(src), show(dst))

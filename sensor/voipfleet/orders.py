@@ -1,0 +1,64 @@
+"""What the courier asks of the engine while it runs: one dict an order, `what` and its fields; one dict back.
+
+* `seal`: everything that is staged becomes part of the packet store; answered once it is written
+* `look`, uuid: the record of an open call as it is now (msgpack), or an error
+* `filter`, text: the capture filter of all interfaces until the next start; empty: none
+* `keep`, limits by name: other limits of the packet store
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from voipfleet.errors import VoipfleetError
+
+
+class Orders:
+    """Taken one by one; `done` gives the answers that are ready, as the pipe carries them."""
+
+    def __init__(self, rings: list, analyser, store):
+        self._rings, self._analyser, self._store = rings, analyser, store
+        self._answers: list[bytes] = []
+        self._sealing: list[tuple[int, int]] = []  # order, and the segment through which all must be written
+
+    def take(self, body: bytes) -> None:
+        order = msgspec.msgpack.decode(body)
+        number = order.pop("n")
+        try:
+            said = getattr(self, "_" + order.pop("what"))(number, **order)
+        except VoipfleetError as error:
+            said = {"error": str(error)}
+        if said is not None:
+            self._answer(number, said)
+
+    def done(self) -> Iterator[bytes]:
+        while self._sealing and self._store.written >= self._sealing[0][1]:
+            self._answer(self._sealing.pop(0)[0], {})
+        answers, self._answers = self._answers, []
+        yield from answers
+
+    def _answer(self, number: int, said: dict) -> None:
+        self._answers.append(msgspec.msgpack.encode({"n": number, **said}))
+
+    def _seal(self, number: int) -> dict | None:
+        if self._store is None:
+            return {}
+        self._sealing.append((number, self._store.seal()))
+        return None
+
+    def _look(self, number: int, uuid: bytes) -> dict:
+        from voipfleet.calls import record
+
+        if self._analyser is None or (call := self._analyser.look(uuid)) is None:
+            raise VoipfleetError("this call is not up any more; look for it among the calls that have ended")
+        return {"record": record.encode(call)}
+
+    def _filter(self, number: int, text: str) -> dict:
+        for ring in self._rings:
+            ring.filter(text or None)
+        return {}
+
+    def _keep(self, number: int, **limits) -> dict:
+        if self._store:
+            self._store.limits(**limits)
+        return {}
