@@ -1,5 +1,6 @@
 """What was put together names the frames it came in, whole and in order; the rest costs nothing."""
 
+import itertools
 import random
 
 import numpy as np
@@ -58,7 +59,7 @@ def test_messages_in_segments(data):
     """Each message has just the segments that hold a byte of it, whatever the order."""
     stream = b"".join(MESSAGES)
     cuts = sorted(data.draw(st.sets(st.integers(1, len(stream) - 1), max_size=8)) | {0, len(stream)})
-    parts = [(a, stream[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]
+    parts = [(a, stream[a:b]) for a, b in itertools.pairwise(cuts)]
     first, rest = parts[0], parts[1:]
     random.Random(data.draw(st.integers(0, 99))).shuffle(rest)
     packets = [frame(ip(tcp(part, 100 + at), 6)) for at, part in (first, *rest)]
