@@ -13,6 +13,7 @@ COMMANDS = {
     "check-config": ("check_config", "check a configuration file; one line a fault, exit 78 if any"),
     "read": ("read", "print the calls in a capture file"),
     "calls": ("calls", "print the calls in the database of this instance"),
+    "pcap": ("pcap", "fetch the packets of one call from the sensors that have them"),
     "status": ("status", "print the state of the running daemon"),
     "audit": ("audit", "print the audit log, and whether it is as it was written"),
     "keygen": ("keygen", "make the node's static key"),
