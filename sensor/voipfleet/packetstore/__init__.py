@@ -1,1 +1,1 @@
-"""Packets that stay on the host that analysed them: segments, index, retention, extraction."""
+"""Packets that stay on the host that analyses them: kept by call, found in milliseconds, given up oldest first."""

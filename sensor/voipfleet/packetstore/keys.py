@@ -1,51 +1,56 @@
-"""Under which key packets are kept: 64 bits of BLAKE2b over what names a call, a stream, or two ends. Pure."""
+"""Under which number packets are kept and found: 64 bits of BLAKE2b over a text. Pure.
 
-import hashlib
-from collections.abc import Iterator
+The lowest bit says where to look: keys of signalling (class `sip`) are even, those of RTP streams odd.
+"""
+
+from functools import lru_cache
+from hashlib import blake2b
 
 from voipfleet.calls.record import CallRecord
 
-MAX_KEYS = 512  # of one call
+MAX_KEYS = 512  # keys of one call
+STREAM = 1  # the bit of an RTP stream's key
+
+
+def _key(kind: bytes, text: bytes, bit: int) -> int:
+    return int.from_bytes(blake2b(text, digest_size=8, person=kind).digest(), "big") & ~1 | bit
 
 
 def call_key(call_id: bytes) -> int:
-    """All SIP messages of a Call-ID."""
-    return _key(b"sip", call_id)
+    """All SIP messages with this Call-ID, in its raw bytes."""
+    return _key(b"call", call_id, 0)
 
 
+@lru_cache(maxsize=65_536)
 def stream_key(sensor: str, src: str, dst: str, ssrc: int) -> int:
-    """One RTP stream that `sensor` saw; the ends as records show them, `address:port`."""
-    return _key(b"rtp", sensor.encode(), src.encode(), dst.encode(), b"%d" % ssrc)
+    """One RTP stream as `sensor` saw it; `src` and `dst` as records have them: `1.2.3.4:5000`, `[::1]:5000`."""
+    return _key(b"stream", f"{sensor}\n{src}\n{dst}\n{ssrc}".encode(errors="surrogateescape"), STREAM)
 
 
+@lru_cache(maxsize=65_536)
 def report_key(sensor: str, a: str, b: str) -> int:
-    """RTCP between two ends, whichever of them sent it."""
-    return _key(b"rtcp", sensor.encode(), *sorted((a.encode(), b.encode())))
+    """RTCP between two endpoints, whichever of them sent it."""
+    low, high = sorted((a, b))
+    return _key(b"report", f"{sensor}\n{low}\n{high}".encode(errors="surrogateescape"), 0)
 
 
 def keys_of(call: CallRecord) -> list[int]:
-    """Everything that may be kept of a record's call; RTCP on the port above RTP's (RFC 3550) or on RTP's own (RFC
-    5761)."""
-    return list(dict.fromkeys(_keys(call)))[:MAX_KEYS]
+    """Everything that the call of a record may have in the store, MAX_KEYS at most: signalling, streams, RTCP.
 
-
-def _keys(call: CallRecord) -> Iterator[int]:
+    RTCP has the ports of RTP, or the next ones.
+    """
+    found: dict[int, None] = {}
     if call.call_id:
-        yield call_key(call.call_id.encode())
-    for stream in call.streams:
-        sensor = stream.sensor or call.sensor
-        yield stream_key(sensor, stream.src, stream.dst, stream.ssrc)
-        for above in (1, 0):
-            yield report_key(sensor, _port(stream.src, above), _port(stream.dst, above))
+        found[call_key(call.call_id.encode(errors="surrogateescape"))] = None
+    seen = [(stream.sensor or call.sensor, stream.src, stream.dst, stream.ssrc) for stream in call.streams]
+    for stream in seen:
+        found[stream_key(*stream)] = None
+    for sensor, src, dst, _ in seen:
+        found[report_key(sensor, src, dst)] = None
+        found[report_key(sensor, _next_port(src), _next_port(dst))] = None
+    return list(found)[:MAX_KEYS]
 
 
-def _port(endpoint: str, above: int) -> str:
+def _next_port(endpoint: str) -> str:
     host, _, port = endpoint.rpartition(":")
-    return f"{host}:{int(port) + above}"
-
-
-def _key(*words: bytes) -> int:
-    made = hashlib.blake2b(digest_size=8)
-    for word in words:
-        made.update(b"%d:" % len(word) + word)
-    return int.from_bytes(made.digest(), "big")
+    return f"{host}:{int(port) + 1}" if port.isdecimal() else endpoint
