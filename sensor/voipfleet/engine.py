@@ -224,6 +224,7 @@ def _prepare(config_path: str, sender: pipe.PipeSender, sock: socket.socket) -> 
     from voipfleet.capture.afpacket import open_ring
     from voipfleet.config import load
     from voipfleet.packer import Packer
+    from voipfleet.storing import open_store
 
     gc.set_threshold(GARBAGE)
     config = load(config_path)
@@ -237,7 +238,7 @@ def _prepare(config_path: str, sender: pipe.PipeSender, sock: socket.socket) -> 
     analyser = packer = store = None
     if todo.analyses:
         name = config.name_sensor or socket.gethostname()
-        keep = None
+        store, keep = open_store(config, name, all_rtp=bool(config.stream_records or todo.receives))
         settings = AnalyserSettings.from_config(config, checkpoints=True, late=LATE if todo.receives else 0)
         analyser = Analyser(settings, sensor=name, site=config.site or "", keep=keep)
     if todo.sends:

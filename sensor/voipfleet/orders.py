@@ -3,7 +3,7 @@
 * `seal`: everything that is staged becomes part of the packet store; answered once it is written
 * `look`, uuid: the record of an open call as it is now (msgpack), or an error
 * `filter`, text: the capture filter of all interfaces until the next start; empty: none
-* `keep`, limits by name: other limits of the packet store
+* `keep`, path of the configuration: its limits of the packet store from now on
 """
 
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ class Orders:
             self._answer(number, said)
 
     def done(self) -> Iterator[bytes]:
-        while self._sealing and self._store.written >= self._sealing[0][1]:
+        while self._sealing and self._store.written(self._sealing[0][1]):
             self._answer(self._sealing.pop(0)[0], {})
         answers, self._answers = self._answers, []
         yield from answers
@@ -58,7 +58,10 @@ class Orders:
             ring.filter(text or None)
         return {}
 
-    def _keep(self, number: int, **limits) -> dict:
+    def _keep(self, number: int, path: str) -> dict:
+        from voipfleet.config import load
+        from voipfleet.packetstore.writer import StoreSettings
+
         if self._store:
-            self._store.limits(**limits)
+            self._store.limit(StoreSettings.from_config(load(path)))
         return {}

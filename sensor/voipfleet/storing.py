@@ -10,7 +10,7 @@ from voipfleet.packetstore.writer import PacketStore, StoreSettings
 def open_store(config, name: str, *, all_rtp: bool) -> tuple[PacketStore | None, Keeper | None]:
     """Both None where nothing is kept. `all_rtp`: RTP that no SDP names here may be named elsewhere."""
     settings = StoreSettings.from_config(config)
-    if not (settings.savesip or settings.savertcp or settings.savertp != "no"):
+    if not settings.saves:
         return None, None
     keeper: Keeper | None = None
     store = PacketStore(settings, verdict=lambda keys: keeper.verdict(keys))

@@ -15,6 +15,7 @@ from voipfleet.calls.dialog import Endpoint, show
 from voipfleet.capture.block import Block
 from voipfleet.decode import rtp, sip
 from voipfleet.decode.columns import Packets, Piece
+from voipfleet.masking.filling import mask_parts
 from voipfleet.packetstore import keys
 
 KEEP, WAIT, DROP = 0, 1, 2
@@ -143,12 +144,7 @@ class Keeper:
             return
         pieces = self._pieces(row)
         if spans := self._secrets(data) if self._secrets else ():
-            from voipfleet.masking.parts import mask_parts
-
-            frames = [bytearray(piece.frame) for piece in pieces]
-            mask_parts(data, spans, [(frame, piece.start, piece.length)
-                                     for frame, piece in zip(frames, pieces, strict=True)])  # fmt: skip
-            pieces = [piece._replace(frame=bytes(frame)) for piece, frame in zip(pieces, frames, strict=True)]
+            pieces = _masked(data, spans, pieces)
         self._frames("sip", _call_key(call_id), pieces)
 
     def report(self, row: int, src: Endpoint, dst: Endpoint) -> None:
@@ -171,6 +167,16 @@ class Keeper:
         frame = block.data[at : at + int(block.caplen[index])].tobytes()
         return [Piece(int(block.ts[index]), int(block.wirelen[index]), frame, int(packets.start[row]) - at,
                       int(packets.length[row]))]  # fmt: skip
+
+
+def _masked(message: bytes, spans: Spans, pieces: list[Piece]) -> list[Piece]:
+    """The frames of a message with the spans filled; where it is not in them as it was read (it was cut short, or its
+    segments overlap), nothing of their payload is kept."""
+    frames = [bytearray(piece.frame) for piece in pieces]
+    if mask_parts(message, spans, [(frame, piece.start, piece.length)
+                                   for frame, piece in zip(frames, pieces, strict=True)]):  # fmt: skip
+        return [piece._replace(frame=bytes(frame)) for piece, frame in zip(pieces, frames, strict=True)]
+    return [piece._replace(frame=piece.frame[: piece.start]) for piece in pieces]
 
 
 @functools.lru_cache(4096)

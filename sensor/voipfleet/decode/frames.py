@@ -98,7 +98,8 @@ class Decoder:
         whole = []
         for index, ip, start, end in rows:
             mine = walk.data is block.data
-            pieces = self._piece(block, index, start, end) if mine else gather.of(index)
+            body = start + (8 if walk.data[ip] >> 4 == 6 else 0)  # IPv6 has a header of its own for fragments
+            pieces = self._piece(block, index, body, end) if mine else gather.of(index)
             header, rest = walk.data[ip:start].tobytes(), walk.data[start:end].tobytes()
             packet = self._fragments.take(int(block.ts[index]), header, rest, block.sensor, pieces)
             if packet is not None:
