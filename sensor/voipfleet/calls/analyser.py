@@ -59,9 +59,9 @@ class Analyser:
         of_rtp = keep if keep and keep.rtp else None
         self._media = Media(s.jitterbuffer, window, self._count, self._calls.answered, of_rtp)
         self._reports = Reports(self._count)
-        self._maker = Maker(sensor, site, s.dtmf2db, self._media, self._reports)
+        self._maker = Maker(sensor, site, s.dtmf2db, self._media, self._reports, s.number_keep_last)
         self._unclaimed = Unclaimed(self._media, self._maker) if s.stream_records else None
-        self._registrations = Registrations(sensor, site, self._count)
+        self._registrations = Registrations(sensor, site, self._count, s.number_keep_last)
         self._checkpoints = Checkpoints(self._calls.get, self._news) if s.checkpoints else None
         self._over: set[bytes] = set()  # calls that have ended and linger for late RTP
         self._left = Left(self._media, self._maker, self._reports, s.late, GRID)

@@ -6,16 +6,19 @@ from voipfleet.calls.media import Media, Stream
 from voipfleet.calls.record import CallRecord, MediaRecord, StreamRecord
 from voipfleet.calls.reports import Reports
 from voipfleet.decode import sdp, sip
+from voipfleet.masking.records import mask_record
 
 MAX_STREAMS = 64  # of one call
 NO_AUDIO = ("CN", "TELEPHONE-EVENT")
 
 
 class Maker:
-    """Makes the records of one sensor; with `digits` the keys that were pressed are in them."""
+    """Makes the records of one sensor; with `digits` the keys that were pressed are in them. `keep`: how many digits of
+    a telephone number are not masked (None: nothing is)."""
 
-    def __init__(self, sensor: str, site: str, digits: bool, media: Media, reports: Reports):
+    def __init__(self, sensor: str, site: str, digits: bool, media: Media, reports: Reports, keep: int | None = None):
         self._sensor, self._site, self._digits, self._media, self._reports = sensor, site, digits, media, reports
+        self._keep = keep
         self.offsets: dict[str, float] = {}  # ms by which other sensors' clocks are ahead of ours
 
     def make(self, call: Dialog, claimed: list[Stream], end_reason: str, why: list[str]) -> CallRecord:
@@ -28,7 +31,7 @@ class Maker:
         reasons = [*why, *(name for name, true in (("drops", call.drops), ("sip_one_sided", call.one_sided()),
                                                    ("streams", len(claimed) > MAX_STREAMS)) if true)]  # fmt: skip
         silent = {"caller", "callee"} - heard
-        return CallRecord(
+        record = CallRecord(
             uuid=call.uuid, call_id=sip.show(call.first.call_id), sensor=call.sensor or self._sensor,
             analysed_by=self._sensor if call.sensor else "", site="" if call.sensor else self._site,
             caller_name=names[0][0], caller=names[0][1], caller_domain=names[0][2],
@@ -49,6 +52,7 @@ class Maker:
             media=self._silent(call, call.first.call_id, streams),
             clock_offset_ms=self.offsets.get(call.sensor),
         )  # fmt: skip
+        return record if self._keep is None else mask_record(record, self._keep)
 
     @staticmethod
     def _seen(call: Dialog, heard: set[str]) -> list[str]:

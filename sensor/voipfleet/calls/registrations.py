@@ -13,6 +13,7 @@ import msgspec
 
 from voipfleet.calls.record import CallRecord
 from voipfleet.decode import sip
+from voipfleet.masking.records import mask_record
 
 MAX_BINDINGS, MAX_PENDING = 20_000, 4_096
 SECOND = 1_000_000_000
@@ -43,10 +44,11 @@ class _Pending:
 
 
 class Registrations:
-    """`count(name)` is told what was met; records say that they are of `sensor` at `site`."""
+    """`count(name)` is told what was met; records say that they are of `sensor` at `site`, and have numbers masked but
+    for `keep` digits (None: as they are)."""
 
-    def __init__(self, sensor: str, site: str, count: Callable[..., None]):
-        self._sensor, self._site, self._count = sensor, site, count
+    def __init__(self, sensor: str, site: str, count: Callable[..., None], keep: int | None = None):
+        self._sensor, self._site, self._count, self._keep = sensor, site, count, keep
         self._pending: dict[tuple[bytes, int], _Pending] = {}
         self._bindings: dict[tuple, _Binding] = {}
         self._failed: dict[tuple, int] = {}
@@ -125,12 +127,13 @@ class Registrations:
 
     def _record(self, asked: _Pending, **more) -> CallRecord:
         name, user, domain = sip.party(asked.message.headers[b"to"])
-        return CallRecord(
+        record = CallRecord(
             uuid=os.urandom(16), method="REGISTER", call_id=sip.show(asked.message.call_id), sensor=self._sensor,
             site=self._site, caller=user, caller_name=name, caller_domain=domain, setup_time=asked.since,
             user_agent_caller=asked.message.text(b"user-agent"), src=asked.src, dst=asked.dst,
             transport=asked.transport, **more,
         )  # fmt: skip
+        return record if self._keep is None else mask_record(record, self._keep)
 
     def expire(self, now: int) -> list[CallRecord]:
         """Records of what has ended before `now` without a word."""

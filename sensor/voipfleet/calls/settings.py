@@ -20,6 +20,7 @@ class AnalyserSettings:
     bye_timeout: int = 1200
     jitterbuffer: int = 100
     dtmf2db: bool = False
+    number_keep_last: int | None = None  # digits of numbers that are not masked; None: nothing is masked
     deduplicate: bool = True
     deduplicate_window: float = 2.0  # ms
     natalias: tuple[tuple[Host, Host], ...] = ()  # (private, public)
