@@ -109,8 +109,8 @@ def test_secrets_are_masked_in_the_frames_and_nothing_else_is():
 
 def test_a_message_in_fragments_is_kept_in_all_its_frames_and_masked_in_them():
     secret = b'Authorization: Digest response="feedfacefeedface"\r\n' * 20
-    message = (b"INVITE sip:b SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\r\nFrom: <sip:a@a>;tag=1\r\nTo: <sip:b@b>\r\n"
-               b"Call-ID: cut\r\nCSeq: 1 INVITE\r\n" + secret + b"\r\n")  # fmt: skip
+    message = (b"INVITE sip:b SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\r\nFrom: <sip:a@a>;tag=1\r\n"
+               b"To: <sip:b@b>\r\nCall-ID: cut\r\nCSeq: 1 INVITE\r\n" + secret + b"\r\n")  # fmt: skip
     for ends in ({}, {"src": "2001:db8::1", "dst": "2001:db8::2"}):
         play = Play()
         for n, part in enumerate(fragments(ip(udp(message, 5060, 5060), **ends), 504)):
