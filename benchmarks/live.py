@@ -110,6 +110,7 @@ def sink(folder: Path) -> None:
     import asyncio
 
     import msgspec
+    from support.lines import board
     from voipfleet.link import keys, server, types
     from voipfleet.records.messages import Welcome
     from voipfleet.relay.receive import Receiver
@@ -122,7 +123,7 @@ def sink(folder: Path) -> None:
 
         async def nothing(self, *_): ...
 
-        lost = heard = status = nothing
+        lost = heard = nothing
 
     async def main() -> None:
         receiver = Receiver(bytes(16), Sink())
@@ -132,7 +133,8 @@ def sink(folder: Path) -> None:
             return msgspec.msgpack.encode(Welcome(b"", bytes(16), "sink", stream.epoch, stream.safe))
 
         async def serve(session, peer) -> None:
-            await receiver.serve(session, peer.sensor_uuid, peer.name)
+            with board().server(session, peer) as line:
+                await receiver.serve(session, peer.sensor_uuid, peer.name, line)
 
         async def yes(*_) -> bool:
             return True

@@ -21,6 +21,9 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from support.lines import board, client_line
 from traffic import write
 from voipfleet.capture.block import Block
 from voipfleet.capture.pcapfile import read_blocks
@@ -73,7 +76,7 @@ class Sink:
 
     async def nothing(self, *_): ...
 
-    lost = heard = status = nothing
+    lost = heard = nothing
 
 
 async def receive() -> None:
@@ -86,7 +89,8 @@ async def receive() -> None:
         return msgspec.msgpack.encode(Welcome(b"", bytes(16), "receiver", stream.epoch, stream.safe))
 
     async def serve(session, peer) -> None:
-        await receiver.serve(session, peer.sensor_uuid, peer.name)
+        with board().server(session, peer) as line:
+            await receiver.serve(session, peer.sensor_uuid, peer.name, line)
 
     async def yes(*_) -> bool:
         return True
@@ -131,7 +135,7 @@ async def link(buffer: PacketBuffer, folder: Path, port: int, totals: Totals):
     )  # fmt: skip
     welcome = msgspec.msgpack.decode(body, type=Welcome)
     sending = send_blocks(session, welcome, buffer, status=lambda: Status("sender", 0, "", "", "", 0, {}),
-                          heard=lambda number: [], totals=totals)  # fmt: skip
+                          heard=lambda number: [], totals=totals, line=client_line(session))  # fmt: skip
     return session, asyncio.create_task(sending)
 
 

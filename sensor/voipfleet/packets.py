@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
+from voipfleet.asking.switchboard import Switchboard
 from voipfleet.duties import Destination, Duties
 from voipfleet.link import types
 from voipfleet.link.client import Hello
@@ -31,22 +32,22 @@ KEYS = ("mirror_destination", "server_destination")
 class Packets:
     """Made by `open`. `hub` gets what is captured and received, `receiver` serves sessions of role 2."""
 
-    def __init__(self, config, name: str, spool: Spool):
-        self._config, self._name, self._spool = config, name, spool
+    def __init__(self, config, name: str, spool: Spool, board: Switchboard):
+        self._config, self._name, self._spool, self._board = config, name, spool, board
         self.hub: Hub
         self.receiver: Receiver
         self._uplinks: list[tuple[Output, Uplink, Totals]] = []
         self._left: list[PacketBuffer] = []  # of an earlier role, to be analysed here
 
     @classmethod
-    async def open(cls, config, name: str, spool: Spool, duties: Duties, *, analyse, note, seen, status,
-                   identity=None, psk=b"") -> "Packets":  # fmt: skip
-        """`analyse`, `note` and `seen` as Hub has them; `status()` is what this instance says of itself."""
-        self = cls(config, name, spool)
+    async def open(cls, config, name: str, spool: Spool, duties: Duties, *, analyse, note, status,
+                   board: Switchboard, identity=None, psk=b"") -> "Packets":  # fmt: skip
+        """`analyse` and `note` as Hub has them; `status()` is what this instance says of itself."""
+        self = cls(config, name, spool, board)
         left = self._inherit(duties)
         outputs = [await self._output(destination, len(duties.sends)) for destination in duties.sends]
         self.hub = Hub(spool.sensor_uuid, name, outputs, analyse=analyse if duties.analyses else None, note=note,
-                       commit=spool.flush, cursors=spool.origins, seen=seen)  # fmt: skip
+                       commit=spool.flush, cursors=spool.origins)  # fmt: skip
         for folder in left if duties.analyses else ():
             self._left.append(await PacketBuffer.open(folder, memory=8 * MB, disk=1 << 62))
         self.receiver = Receiver(spool.sensor_uuid, self.hub)
@@ -92,7 +93,9 @@ class Packets:
                          next_seq=output.buffer.through + 1)  # fmt: skip
 
         async def serve(session, welcome: Welcome) -> None:
-            await send_blocks(session, welcome, output.buffer, status=status, heard=output.told, totals=totals)
+            async with self._board.client(session, welcome.central) as line:
+                await send_blocks(session, welcome, output.buffer, status=status, heard=output.told, totals=totals,
+                                  line=line)  # fmt: skip
 
         uplink = Uplink(self._config, identity, psk, role=types.ROLE_PACKETS, hosts=destination.hosts,
                         port=destination.port, hello=hello, serve=serve, name=destination.key,
@@ -137,7 +140,8 @@ class Packets:
 
     async def serve(self, session, peer) -> None:
         self.hub.offsets[peer.sensor_uuid] = lambda: session.clock.seconds
-        await self.receiver.serve(session, peer.sensor_uuid, peer.name)
+        with self._board.server(session, peer) as line:
+            await self.receiver.serve(session, peer.sensor_uuid, peer.name, line)
 
     async def probe(self) -> None:
         """Returns when every receiver has taken an empty block."""

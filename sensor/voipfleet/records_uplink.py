@@ -1,26 +1,33 @@
 """An uplink over which the outbox's records go to a central."""
 
+import asyncio
+import logging
 from collections.abc import Callable
 
 import msgspec
 
+from voipfleet.asking.switchboard import ClientLine, Switchboard
 from voipfleet.link import client, keys, types
 from voipfleet.link.session import Session
 from voipfleet.records.delivery import deliver
 from voipfleet.records.messages import Ack, Batch, Status, Welcome
 from voipfleet.records.spool import Spool
-from voipfleet.uplink import Uplink, decoded
+from voipfleet.uplink import Uplink, decoded, taken
 
+log = logging.getLogger("voipfleet.uplink")
 _decode_ack = msgspec.msgpack.Decoder(Ack).decode
 
 
 class LinkTarget:
     """A central behind an open session (voipfleet.records.delivery.Target)."""
 
-    def __init__(self, session: Session, welcome: Welcome):
-        self._session, self.welcome = session, welcome
+    def __init__(self, session: Session, welcome: Welcome, line: ClientLine):
+        self._session, self.welcome, self._line = session, welcome, line
+        self.sent = 0  # the last row
+        self._ignored: set[int] = set()
 
     async def send_batch(self, batch: Batch) -> None:
+        self.sent = batch.rows[-1].seq
         await self._session.send(types.BATCH, msgspec.msgpack.encode(batch))
 
     async def send_status(self, status: Status) -> None:
@@ -30,11 +37,14 @@ class LinkTarget:
         async for kind, body in self._session:
             if kind == types.ACK:
                 return decoded(_decode_ack, body, "acknowledgement")
+            if not await taken(self._line, kind, body) and kind not in self._ignored:
+                self._ignored.add(kind)
+                log.warning("the central sent a frame of type %d, which is not for a sensor; ignored", kind)
         raise ConnectionError("the central closed the connection")
 
 
 def records_uplink(config, identity: keys.Identity, psk: bytes, *, spool: Spool, name: str,
-                   status: Callable[[], Status]) -> Uplink:  # fmt: skip
+                   status: Callable[[], Status], board: Switchboard) -> Uplink:  # fmt: skip
     """To `server_destination`; `status()` is what this instance says of itself every few seconds."""
 
     def hello() -> client.Hello:
@@ -42,7 +52,11 @@ def records_uplink(config, identity: keys.Identity, psk: bytes, *, spool: Spool,
         return client.Hello(sensor_uuid=spool.sensor_uuid, name=name, spool_epoch=state.epoch, next_seq=state.next_seq)
 
     async def serve(session: Session, welcome: Welcome) -> None:
-        await deliver(spool, LinkTarget(session, welcome), status)
+        async with board.client(session, welcome.central) as line, asyncio.TaskGroup() as tasks:
+            target = LinkTarget(session, welcome, line)
+            line.busy = lambda: spool.state.next_seq - 1 > max(target.sent, spool.state.acked_through)
+            tasks.create_task(line.tell())
+            tasks.create_task(deliver(spool, target, status))
 
     return Uplink(config, identity, psk, role=types.ROLE_RECORDS, hosts=config.server_destination,
                   port=config.server_destination_port, hello=hello, serve=serve)  # fmt: skip

@@ -1,8 +1,7 @@
-"""What a running instance says of itself when `voipfleet status` asks (the control socket's commands)."""
+"""What a running instance (service.Service) says of itself when `voipfleet status` asks."""
 
 import asyncio
 import contextlib
-import functools
 import os
 import time
 
@@ -11,12 +10,7 @@ from voipfleet.metrics.laws import laws
 from voipfleet.records.messages import PROBE
 
 
-def commands(service) -> dict:
-    """The commands of an instance (service.Service) by name."""
-    return {"status": functools.partial(status, service), "probe": functools.partial(probe, service)}
-
-
-async def status(service, request: dict) -> dict:
+async def status(service) -> dict:
     """Everything that can be told without asking another process or host."""
     state = service.spool.state
     report = {
@@ -50,10 +44,10 @@ async def status(service, request: dict) -> dict:
     return report
 
 
-async def probe(service, request: dict) -> dict:
+async def probe(service, seconds: float) -> dict:
     """A record of its own kind travels the whole way, never shown as a call; and an empty block of packets."""
     try:
-        async with asyncio.timeout(min(float(request.get("timeout", 5.0)), 60.0)):
+        async with asyncio.timeout(seconds):
             if service.packets:
                 await service.packets.probe()
             if service.uplink or service.stored:

@@ -17,14 +17,19 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from voipfleet import __version__, memory, privileges, report, systemd
+from voipfleet.asking.messages import Behind
+from voipfleet.asking.switchboard import Switchboard
 from voipfleet.audit import Audit
+from voipfleet.config import Config
 from voipfleet.duties import duties
 from voipfleet.engine_process import EngineProcess
 from voipfleet.errors import VoipfleetError
-from voipfleet.manager import Manager
+from voipfleet.manage import table
+from voipfleet.manage.local import Manager
 from voipfleet.metrics.counting import Counting
 from voipfleet.options import BY_KEY
 from voipfleet.records.intake import Intake
@@ -50,8 +55,12 @@ class Service:
         self.started, self.ready = time.time(), False
         self.duties = duties(config)
         self.engine = self.intake = self.uplink = self.packets = self.stored = self.audit = self.room = None
+        self.board: Switchboard | None = None
+        self.pool = None  # the packets that are kept here (manage.packets says what it can)
+        self.live: dict[str, Callable[[Config], Awaitable[None]]] = {}  # what applies keys that can change
+        self.refusals: dict[tuple[str, str], float] = {}
         self.spool: Spool | Opening = Opening()
-        self.counting = Counting(config, self._counters, lambda: report.status(self, {}))
+        self.counting = Counting(config, self._counters, lambda: report.status(self))
         self.listeners: list = []
         self.sensors: dict[tuple, dict] = {}
         self._tasks: list[asyncio.Task] = []
@@ -64,7 +73,7 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         config = self.config
-        manager = Manager(Path(config.control_socket), report.commands(self))
+        manager = Manager(Path(config.control_socket), functools.partial(table.run_local, self))
         with contextlib.suppress(OSError):  # whoever opens the outbox says what is wrong
             Path(config.spooldir).mkdir(parents=True, exist_ok=True)
         try:
@@ -192,6 +201,8 @@ class Service:
         self.spool = Spool(outbox)
         self.spool.emergency = self.room.emergency
         self.intake = Intake(self.spool, self.name, self._clock_offset)
+        answers = functools.partial(table.run_remote, self)
+        self.board = Switchboard(self.spool.sensor_uuid, self.name, answers, self._seen)
         await self.counting.start()
         self.audit = Audit(folder / "audit.log")
         self.audit.write("start", version=__version__, mode=self.mode(), config=self._digest())
@@ -223,7 +234,8 @@ class Service:
         identity, psk = identities[0], psks[0]  # what this instance itself proves
         left = self.spool.state.queued  # records of the time before this instance became a packet sender
         if config.server_destination and (left or not config.packetbuffer_sender):
-            self.uplink = records_uplink(config, identity, psk, spool=self.spool, name=self.name, status=self._status)
+            self.uplink = records_uplink(config, identity, psk, spool=self.spool, name=self.name, status=self._status,
+                                         board=self.board)  # fmt: skip
         elif left and not self.stored:
             log.warning("%d records of an earlier role wait in %s/outbox.db; they leave once this host has a"
                         " server_destination again, or a store", left, config.spooldir)  # fmt: skip
@@ -237,8 +249,8 @@ class Service:
 
         config = self.config
         self.packets = packets = await Packets.open(
-            config, self.name, self.spool, self.duties, analyse=self._hand, note=self.intake.note, seen=self._seen,
-            status=self._status, identity=identities[0], psk=psks[0])  # fmt: skip
+            config, self.name, self.spool, self.duties, analyse=self._hand, note=self.intake.note,
+            status=self._status, board=self.board, identity=identities[0], psk=psks[0])  # fmt: skip
         self.room.givers += packets.givers(Path(config.spooldir))
         bind_key = self._bind_key if self.stored else KeyBook(Path(config.spooldir) / "known_sources").bind_key
         of_packets = {types.ROLE_PACKETS: (packets.welcome, packets.serve)}
@@ -259,15 +271,21 @@ class Service:
     async def _serve_records(self, session, peer) -> None:
         from voipfleet.central.ingest import serve_records
 
-        await serve_records(session, _who(peer), self.stored)
+        with self.board.server(session, peer) as line:
+            await serve_records(session, _who(peer), self.stored, line)
 
-    async def _seen(self, source: bytes, status: Status) -> None:
-        """A host that sends packets says something of itself."""
-        peer = next((entry for (uuid, *_), entry in self.sensors.items() if uuid == source), None)
-        if peer and self.stored:
+    def _seen(self, host: Behind, via: str) -> None:
+        """A host that is connected here, or behind one that is, says something of itself."""
+        if self.stored:
             from voipfleet.central.store import Peer
 
-            self.stored.seen(Peer(source, peer["name"], peer["key"], peer["address"]), status)
+            peer = Peer(host.uuid, host.name, host.key, host.address)
+            self.stored.seen(peer, host.status, via, host.connected / 1e9)
+
+    def tell_audit(self, event: str, **fields) -> None:
+        """Into the audit log, once that is open."""
+        if self.audit:
+            self.audit.write(event, **fields)
 
     def _listen(self) -> None:
         hub = self.packets.hub if self.packets else None
@@ -285,6 +303,15 @@ class Service:
             self.packets.hub.analysed(through)
         else:
             self.intake.note({})
+
+    @property
+    def own_uuid(self) -> bytes:
+        return self.spool.sensor_uuid
+
+    def clock_offset_ms(self) -> float | None:
+        """This host's clock minus its central's."""
+        offset = 0.0 if self.stored else self._clock_offset()
+        return None if offset is None else round(offset * 1000, 1)
 
     def _clock_offset(self) -> float | None:
         return self.uplink.clock_offset if self.uplink else None

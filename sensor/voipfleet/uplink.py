@@ -45,6 +45,14 @@ def decoded(decode: Callable, body: bytes, what: str):
         raise Malformed(f"sent a malformed {what} ({error}); another release may run there") from None
 
 
+async def taken(line, kind: int, body: bytes) -> bool:
+    """Whether `line` (asking.switchboard.ClientLine) has a use for the frame; Malformed where it is no message."""
+    try:
+        return await line.take(kind, body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Malformed(f"sent a malformed frame of type {kind} ({error}); another release may run there") from None
+
+
 class Uplink:
     """`serve(session, welcome)` runs while there is a connection.
 

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 from support import netns
 from support import records as made_up
+from support.lines import board
 from voipfleet.calls import record
 from voipfleet.link import keys
 from voipfleet.records.messages import CALL, Status
@@ -122,7 +123,7 @@ class Sensor:
         self.spool = Spool(open_outbox(self.folder / "outbox.db", **self._outbox))
         self.spool.pending = lambda: len(self.spool._pending)
         self.uplink = records_uplink(self.config, self.identity, self._psk, spool=self.spool, name=self.name,
-                                     status=self._status)  # fmt: skip
+                                     status=self._status, board=board(self.spool.sensor_uuid, self.name))  # fmt: skip
         work = [asyncio.create_task(self.spool.run()), asyncio.create_task(self.uplink.run())]
         self._ready.set()
         stop = asyncio.create_task(self._stop.wait())

@@ -16,7 +16,7 @@ from pathlib import Path
 from support.packets import block_of
 from voipfleet import audit, config, filters
 from voipfleet.errors import ConfigError
-from voipfleet.manager import Manager
+from voipfleet.manage.local import Manager
 from voipfleet.metrics.totals import Totals
 from voipfleet.metrics.web import MAX_REQUEST, Web
 from voipfleet.records import salvage
@@ -111,8 +111,8 @@ async def _said(serve, data: bytes, limit: int) -> bytes:
     return bytes(writer.sent)
 
 
-async def _echo(request: dict) -> dict:
-    return {"heard": len(request)}
+async def _echo(command: str, request) -> dict:
+    return {"heard": len(request.arguments)}
 
 
 async def _report() -> dict:
@@ -120,7 +120,8 @@ async def _report() -> dict:
 
 
 def control(data: bytes) -> None:
-    answers = asyncio.run(_said(Manager(Path("/nowhere"), {"echo": _echo})._serve, data, 64 << 10))
+    manager = Manager(Path("/nowhere"), _echo)
+    answers = asyncio.run(_said(lambda *ends: manager.converse(*ends, "root", frozenset()), data, 64 << 10))
     for line in answers.splitlines():
         assert json.loads(line).keys() & {"heard", "error"}
 

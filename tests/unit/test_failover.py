@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
+from support.lines import board, client_line
 from voipfleet import uplink
 from voipfleet.link import client, keys, server, types
 from voipfleet.link.keys import Identity
@@ -45,8 +46,6 @@ class Sink:
 
     async def heard(self, source, heard): ...
 
-    async def status(self, source, status): ...
-
 
 @contextlib.asynccontextmanager
 async def receiver(host: str, port: int, receiving: Receiver):
@@ -58,7 +57,8 @@ async def receiver(host: str, port: int, receiving: Receiver):
         return msgspec.msgpack.encode(Welcome(b"", b"r" * 16, host, stream.epoch, stream.safe))
 
     async def serve(session, peer):
-        await receiving.serve(session, peer.sensor_uuid, peer.name)
+        with board().server(session, peer) as line:
+            await receiving.serve(session, peer.sensor_uuid, peer.name, line)
 
     listening = server.LinkServer((RECEIVERS,), (PSK,), policy=server.Policy("password", {}, False, yes),
                                   welcome=welcome, on_session=serve,
@@ -81,7 +81,7 @@ def test_a_connection_is_made_anew_before_the_old_one_ends(tmp_path, monkeypatch
 
         async def serve(session, welcome):
             await send_blocks(session, welcome, buffer, status=lambda: Status("s1", 0, "", "", "", 0, {}),
-                              heard=lambda number: [], totals=Totals())  # fmt: skip
+                              heard=lambda number: [], totals=Totals(), line=client_line(session))  # fmt: skip
 
         async with receiver("127.0.0.1", 0, receiving) as port:
             link = uplink.Uplink(
@@ -130,7 +130,7 @@ def test_blocks_go_to_the_next_host_and_back_each_once(tmp_path, monkeypatch, fi
 
         async def serve(session, welcome):
             await send_blocks(session, welcome, buffer, status=lambda: Status("s1", 0, "", "", "", 0, {}),
-                              heard=lambda number: [], totals=Totals())  # fmt: skip
+                              heard=lambda number: [], totals=Totals(), line=client_line(session))  # fmt: skip
 
         async with receiver("127.0.0.2", 0, at["127.0.0.2"]) as port:
             link = uplink.Uplink(

@@ -5,6 +5,7 @@ import logging
 
 import msgspec
 
+from voipfleet.asking.switchboard import ServerLine
 from voipfleet.central.store import Peer
 from voipfleet.central.stored import StoreThread
 from voipfleet.link import types
@@ -16,8 +17,9 @@ _decode_batch = msgspec.msgpack.Decoder(Batch).decode
 _decode_status = msgspec.msgpack.Decoder(Status).decode
 
 
-async def serve_records(session, peer: Peer, stored: StoreThread) -> None:
-    """One sensor's session until it ends. Reading goes on while a commit waits, so the link stays alive."""
+async def serve_records(session, peer: Peer, stored: StoreThread, line: ServerLine) -> None:
+    """One sensor's session until it ends. Reading goes on while a commit waits, so the link stays alive. `line` takes
+    what is not about records."""
     batches: asyncio.Queue[Batch] = asyncio.Queue(WINDOW)
 
     async def commit() -> None:
@@ -31,8 +33,8 @@ async def serve_records(session, peer: Peer, stored: StoreThread) -> None:
             if kind == types.BATCH:
                 await batches.put(_decode_batch(body))
             elif kind == types.STATUS:
-                stored.seen(peer, _decode_status(body))
-            else:
+                line.status(_decode_status(body))
+            elif not line.take(kind, body):
                 log.warning("%s sent a frame of type %d, which is not for a central; ignored", peer.name, kind)
 
     committing = asyncio.create_task(commit())

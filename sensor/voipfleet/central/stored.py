@@ -29,7 +29,7 @@ class StoreThread:
         self.of_sensors: collections.Counter[bytes] = collections.Counter()  # records of each uuid, since the start
         self._waiting: collections.deque[tuple[Peer, Batch, asyncio.Future]] = collections.deque()
         self._writing: asyncio.Task | None = None
-        self._seen: dict[bytes, tuple[Peer, Status]] = {}
+        self._seen: dict[bytes, tuple[Peer, Status, str, int]] = {}
         self._telling: asyncio.Task | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
 
@@ -102,9 +102,10 @@ class StoreThread:
                 _tell(done, ack)
             return
 
-    def seen(self, peer: Peer, status: Status) -> None:
-        """Best effort, of all sensors together: each says more in a few seconds."""
-        self._seen[peer.sensor_uuid] = peer, status
+    def seen(self, peer: Peer, status: Status, via: str = "", connected: float = 0.0) -> None:
+        """Best effort, of all sensors together: each says more in a few seconds. `via`: the host through which that
+        came, where it is not connected here; `connected`: since when it is (s since the epoch)."""
+        self._seen[peer.sensor_uuid] = peer, status, via, int(connected * 1e9)
         if self._telling is None or self._telling.done():
             self._telling = asyncio.create_task(self._tell())
 

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     path = Path(config.load(args.config).control_socket)
     if args.wait is None:
-        report, fault = asyncio.run(_ask(path)), ""
+        report, fault = asyncio.run(ask(path, "status")), ""
     else:
         report, fault = asyncio.run(_healthy(path, args.wait))
     if args.json:
@@ -49,30 +49,21 @@ def show(lines: list[str], file) -> None:
         console.print(harmless(line), style="bold red" if NOWHERE in line else None)
 
 
-async def _ask(path: Path) -> dict:
-    try:
-        return await ask(path, "status")
-    except PermissionError:
-        raise errors.VoipfleetError(f"{path}: not permitted; run as root or as a member of group voipfleet") from None
-    except OSError:
-        raise errors.VoipfleetError(f"{path}: no daemon answers; look at `systemctl status voipfleet`") from None
-
-
 async def _healthy(path: Path, seconds: float) -> tuple[dict, str]:
     """The last report and why it is not healthy ("" when it is)."""
     until = time.monotonic() + seconds
     report: dict = {}
     while True:
         try:
-            report = await _ask(path)
+            report = await ask(path, "status")
             fault = _fault(report)
             if not fault:
                 left = max(1.0, min(10.0, until - time.monotonic()))
-                report["probe"] = await ask(path, "probe", timeout=left)
+                report["probe"] = await ask(path, "probe", seconds=round(left))
                 if report["probe"].get("acknowledged"):
                     return report, ""
                 fault = "the probe record was not acknowledged; look at the central's log"
-        except (errors.VoipfleetError, OSError) as error:
+        except errors.VoipfleetError as error:
             fault = str(error)
         if time.monotonic() >= until:
             return report, f"not healthy after {seconds:g} s: {fault}"

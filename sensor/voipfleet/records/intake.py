@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from voipfleet.calls import record
 from voipfleet.records.messages import CALL, CHECKPOINT
+from voipfleet.records.open_calls import OpenCalls
 from voipfleet.records.outbox import Origin
 from voipfleet.records.spool import Spool
 
@@ -13,6 +14,7 @@ class Intake:
 
     def __init__(self, spool: Spool, name: str, offset: Callable[[], float | None]):
         self._spool, self._name, self._offset = spool, name, offset
+        self.open_calls = OpenCalls()
         self._held: list[tuple[bytes, int, int, bytes]] = []
         self._through = 0
 
@@ -54,4 +56,8 @@ class Intake:
         if own and (offset is not None or call.analysed_by):
             call.analysed_by, call.clock_offset_ms = "", None if offset is None else round(offset * 1000, 1)
             body = record.encode(call)
+        if kind == CHECKPOINT:
+            self.open_calls.put(call, body)
+        else:
+            self.open_calls.ended(call.uuid)
         return call.uuid, call.revision, kind, body

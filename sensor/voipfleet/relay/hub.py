@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from voipfleet.records.messages import Status
 from voipfleet.relay import codec
 from voipfleet.relay.buffer import PacketBuffer
 from voipfleet.relay.messages import Handed, Heard, Origin
@@ -43,15 +42,14 @@ class Output:
 class Hub:
     """`analyse(Handed)` gives a block to the analysis and waits while that has enough (None: nothing is analysed here).
     `note(cursors)` keeps (origin, epoch) -> number together with the records that came until then; `commit()` makes
-    that safe, and says whether it could. `cursors` is what was kept before; `seen` is told what sources say of
-    themselves."""
+    that safe, and says whether it could. `cursors` is what was kept before."""
 
     def __init__(self, own: bytes, name: str, outputs: list[Output], *,
                  analyse: Callable[[Handed], Awaitable[None]] | None,
                  note: Callable[[Mapping[Key, int]], None], commit: Callable[[], Awaitable[bool]],
-                 cursors: Mapping[Key, int], seen: Callable[[bytes, Status], Awaitable[None]]):  # fmt: skip
+                 cursors: Mapping[Key, int]):  # fmt: skip
         self._own, self._name, self.outputs = own, name, outputs
-        self._analyse, self._note, self._commit, self._seen = analyse, note, commit, seen
+        self._analyse, self._note, self._commit = analyse, note, commit
         self._cursors = dict(cursors)
         self._epoch, self._number, self._seq = os.urandom(16), 0, 0
         self._fed: deque[tuple[int, Key, int, asyncio.Future]] = deque()
@@ -123,9 +121,6 @@ class Hub:
         if self._analyse:
             shift = self._shifts.of(first, onward.offset)
             await self._analyse(Handed(onward.name, shift, onward.offset / 1000, clock=heard.clock - shift))
-
-    async def status(self, source: bytes, status: Status) -> None:
-        await self._seen(source, status)
 
     def analysed(self, seq: int) -> None:
         """All blocks through there are analysed, and their records have come."""

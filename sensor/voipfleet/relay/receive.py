@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from voipfleet.asking.switchboard import ServerLine
 from voipfleet.link import types
 from voipfleet.records.messages import Status
 from voipfleet.relay.messages import MAX_HOPS, Heard, Lost, Origin, Part, Taken
@@ -35,8 +36,6 @@ class Sink(Protocol):
     async def lost(self, source: bytes, name: str, packets: int) -> None: ...
 
     async def heard(self, source: bytes, heard: Heard) -> None: ...
-
-    async def status(self, source: bytes, status: Status) -> None: ...
 
 
 @dataclass(slots=True)
@@ -88,8 +87,8 @@ class Receiver:
             stream.begin(epoch, first - 1)
         return stream
 
-    async def serve(self, session, source: bytes, name: str) -> None:
-        """One source's session until it ends."""
+    async def serve(self, session, source: bytes, name: str, line: ServerLine) -> None:
+        """One source's session until it ends. `line` takes what is not about packets."""
         stream = self.stream(source)
         stream.parts, stream.coming = [], ()
         telling = asyncio.create_task(self._tell(session, stream))
@@ -104,8 +103,8 @@ class Receiver:
                     _check(heard.origin, source)
                     await self._sink.heard(source, heard)
                 elif kind == types.STATUS:
-                    await self._sink.status(source, _decode_status(body))
-                else:
+                    line.status(_decode_status(body))
+                elif not line.take(kind, body):
                     log.warning("%s sent a frame of type %d among packets; ignored", name, kind)
             stream.settle()
             await self._told(session, stream)

@@ -7,10 +7,12 @@ from typing import Protocol
 
 import msgspec
 
+from voipfleet.asking.switchboard import ClientLine
 from voipfleet.link import types
 from voipfleet.records.messages import Status, Welcome
 from voipfleet.relay import codec
 from voipfleet.relay.messages import MAX_PART, Heard, Lost, Origin, Part, Taken
+from voipfleet.uplink import decoded, taken
 
 WINDOW = 64 << 20  # bytes that may be on their way without an acknowledgement
 STATUS_EVERY, HEARD_EVERY = 5.0, 1.0  # s
@@ -32,6 +34,7 @@ class Buffer(Protocol):
 
     epoch: bytes
     through: int  # the last block that was acknowledged
+    last: int  # the last one that is there
 
     async def next(self, after: int) -> Block: ...
 
@@ -53,12 +56,14 @@ class Totals:
 
 
 async def send_blocks(session, welcome: Welcome, buffer: Buffer, *, status: Callable[[], Status],
-                      heard: Callable[[int], list[Heard]], totals: Totals) -> None:  # fmt: skip
+                      heard: Callable[[int], list[Heard]], totals: Totals, line: ClientLine) -> None:  # fmt: skip
     """Everything that is in the buffer and comes into it, until the connection ends (then it raises what ended it).
 
-    `heard(number)`: what may be said about origins once all blocks through there have been sent.
+    `heard(number)`: what may be said about origins once all blocks through there have been sent. `line`: what is asked
+    over this session, which gives way to packets.
     """
-    flow = _Flow(session, buffer, totals)
+    flow = _Flow(session, buffer, totals, line)
+    line.busy = flow.behind
     if welcome.epoch == buffer.epoch:
         flow.taken(welcome.last_seq)
     async with asyncio.TaskGroup() as tasks:
@@ -66,13 +71,14 @@ async def send_blocks(session, welcome: Welcome, buffer: Buffer, *, status: Call
         tasks.create_task(flow.receive())
         tasks.create_task(flow.tell(heard))
         tasks.create_task(_tell(session, status))
+        tasks.create_task(line.tell())
 
 
 class _Flow:
     """What is on its way, and how much more may be."""
 
-    def __init__(self, session, buffer: Buffer, totals: Totals):
-        self._session, self._buffer, self._totals = session, buffer, totals
+    def __init__(self, session, buffer: Buffer, totals: Totals, line: ClientLine):
+        self._session, self._buffer, self._totals, self._line = session, buffer, totals, line
         self._sent = self._complete = 0
         self._on_the_way: dict[int, int] = {}  # number -> bytes
         self._size = 0  # of all of them
@@ -112,12 +118,18 @@ class _Flow:
     async def receive(self) -> None:
         async for kind, body in self._session:
             if kind == types.PACKETS_TAKEN:
-                taken = _decode_taken(body)
-                if taken.epoch == self._buffer.epoch:
-                    self.taken(min(taken.through, self._sent))
+                said = decoded(_decode_taken, body, "acknowledgement")
+                if said.epoch == self._buffer.epoch:
+                    self.taken(min(said.through, self._sent))
                     async with self._room:
                         self._room.notify_all()
+            else:
+                await taken(self._line, kind, body)
         raise ConnectionError("the receiver closed the connection")
+
+    def behind(self) -> bool:
+        """Whether more than the block that is being sent waits."""
+        return self._buffer.last > max(self._sent, self._buffer.through) + 1
 
     def taken(self, through: int) -> None:
         self._sent = max(self._sent, through)

@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-from types import SimpleNamespace
 
 import msgspec
 import pytest
+from support.lines import server_line
 from voipfleet.central.ingest import serve_records
 from voipfleet.central.store import Peer
 from voipfleet.link import types
@@ -31,5 +31,6 @@ class Session:
 @pytest.mark.parametrize("kind", [types.STATUS, types.BATCH])
 def test_what_is_no_message_ends_the_session(kind, body, caplog):
     with caplog.at_level(logging.WARNING):
-        asyncio.run(asyncio.wait_for(serve_records(Session((kind, body)), PEER, SimpleNamespace(seen=None)), 5))
+        serving = serve_records(Session((kind, body)), PEER, None, server_line(None, b"s" * 16, "branch1"))
+        asyncio.run(asyncio.wait_for(serving, 5))
     assert "branch1 sent a malformed message" in caplog.text

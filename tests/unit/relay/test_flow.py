@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 import pytest
+from support.lines import client_line, server_line
 from voipfleet.link import types
 from voipfleet.records.messages import Status, Welcome
 from voipfleet.relay.messages import MAX_PART, Origin, Part
@@ -71,6 +72,10 @@ class Buffer:
     def through(self):
         return self.acknowledged
 
+    @property
+    def last(self):
+        return self.blocks[-1].number
+
     async def next(self, after):
         found = next((block for block in self.blocks if block.number > max(after, self.acknowledged)), None)
         if found is None:
@@ -92,10 +97,10 @@ async def connection(buffer, receiver, rng=None):
     near.other, far.other = far, near
     stream = receiver.expect(SOURCE, buffer.epoch, buffer.acknowledged + 1)
     welcome = Welcome(b"", b"", "hq", stream.epoch, stream.safe)
-    serving = asyncio.create_task(receiver.serve(far, SOURCE, "branch1"))
-    sending = asyncio.create_task(
-        send_blocks(near, welcome, buffer, status=lambda: STATUS, heard=lambda number: [], totals=Totals())
-    )
+    serving = asyncio.create_task(receiver.serve(far, SOURCE, "branch1", server_line(far, SOURCE, "branch1")))
+    flow = send_blocks(near, welcome, buffer, status=lambda: STATUS, heard=lambda number: [], totals=Totals(),
+                       line=client_line(near))  # fmt: skip
+    sending = asyncio.create_task(flow)
     last = buffer.blocks[-1].number
     while not sending.done() and not serving.done() and buffer.acknowledged < last:
         await asyncio.sleep(0.01)
@@ -121,8 +126,6 @@ class Sink:
         self.missing += packets
 
     async def heard(self, source, heard): ...
-
-    async def status(self, source, status): ...
 
 
 def receiver_of(taken):
@@ -200,7 +203,7 @@ def test_parts_that_are_not_the_next_ones_end_the_connection(parts, caplog):
         for number, part, of in parts:
             body = msgspec.msgpack.encode(Part(b"e" * 16, number, part, of, 1, ORIGIN, b"x"))
             await near.send(types.PACKETS, body)
-        await receiver_of(taken).serve(far, SOURCE, "branch1")
+        await receiver_of(taken).serve(far, SOURCE, "branch1", server_line(far, SOURCE, "branch1"))
 
     asyncio.run(asyncio.wait_for(run(), 5))
     assert "malformed packets" in caplog.text
@@ -214,7 +217,7 @@ def test_what_is_no_message_ends_the_connection(body, caplog):
         near, far = Wire(), Wire()
         near.other, far.other = far, near
         await near.send(types.PACKETS, body)
-        await receiver_of([]).serve(far, SOURCE, "branch1")
+        await receiver_of([]).serve(far, SOURCE, "branch1", server_line(far, SOURCE, "branch1"))
 
     asyncio.run(asyncio.wait_for(run(), 5))
     assert "malformed packets" in caplog.text

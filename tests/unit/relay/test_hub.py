@@ -32,7 +32,7 @@ class Case:
         self.buffers = [Buffer() for _ in range(outputs)]
         self.hub = Hub(OWN, "here", [Output("x", buffer) for buffer in self.buffers],
                        analyse=self.hand if analyses else None, note=lambda cursors: self.noted.append(dict(cursors)),
-                       commit=self.commit, cursors=cursors or {}, seen=None)  # fmt: skip
+                       commit=self.commit, cursors=cursors or {})  # fmt: skip
 
     async def hand(self, handed):
         self.handed.append(handed)

@@ -1,0 +1,93 @@
+"""What travels when one instance asks another (docs/link.md). Arrays on the wire: the order is the format.
+
+Who asks names each question by a number of his own. Answers come in pieces, never more than he has room for: WINDOW
+bytes at first, then what MORE adds.
+"""
+
+import json
+from typing import Annotated
+
+import msgspec
+
+from voipfleet.records.messages import Status
+
+WINDOW = 256 << 10  # bytes of an answer that may be on their way
+MAX_DATA = 64 << 10  # bytes of one piece
+MAX_ARGUMENTS = 16 << 10
+MAX_RESULT = 512 << 10
+MAX_HOPS = 8  # instances that a question, or what is said of a host, may pass
+MAX_SENTENCE = 2000  # characters of an error
+
+Uuid = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+Number = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
+
+
+class Ask(msgspec.Struct, array_like=True, frozen=True):
+    """`command` for the host `target`, with `arguments` as a JSON object; `who` asks it. `hops`: passed instances."""
+
+    number: Number
+    target: Uuid
+    command: Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
+    arguments: Annotated[bytes, msgspec.Meta(max_length=MAX_ARGUMENTS)]
+    who: Annotated[str, msgspec.Meta(max_length=128)]
+    hops: Annotated[int, msgspec.Meta(ge=0, le=255)] = 0
+
+
+class Data(msgspec.Struct, array_like=True, frozen=True):
+    """The next piece of an answer."""
+
+    number: Number
+    body: Annotated[bytes, msgspec.Meta(max_length=MAX_DATA)]
+
+
+class End(msgspec.Struct, array_like=True, frozen=True):
+    """The end of an answer: a result (JSON object), or `error`, a sentence."""
+
+    number: Number
+    error: Annotated[str, msgspec.Meta(max_length=MAX_SENTENCE)] = ""
+    body: Annotated[bytes, msgspec.Meta(max_length=MAX_RESULT)] = b"{}"
+
+
+class More(msgspec.Struct, array_like=True, frozen=True):
+    """Who asks has room for `credit` bytes in addition."""
+
+    number: Number
+    credit: Annotated[int, msgspec.Meta(ge=1, le=WINDOW)]
+
+
+class Cancel(msgspec.Struct, array_like=True, frozen=True):
+    """Who asks wants no more of it."""
+
+    number: Number
+
+
+class Behind(msgspec.Struct, array_like=True, frozen=True):
+    """What a host says of itself that is connected to the sender, or further behind it: `hops` are the instances
+    between, the one that it is connected to first. `key`: fingerprint; `connected`: since when, ns since the epoch."""
+
+    uuid: Uuid
+    hops: Annotated[list[Uuid], msgspec.Meta(min_length=1, max_length=MAX_HOPS)]
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    address: Annotated[str, msgspec.Meta(max_length=64)]
+    key: Annotated[str, msgspec.Meta(max_length=64)]
+    connected: Number
+    status: Status
+
+
+encode = msgspec.msgpack.Encoder().encode
+
+
+def decoder(kind: type):
+    """From bytes to a message of that kind; MsgspecError or UnicodeDecodeError for what is none."""
+    return msgspec.msgpack.Decoder(kind).decode
+
+
+def json_object(body: bytes) -> dict:
+    """The object in `body`; ValueError for anything else."""
+    try:
+        found = json.loads(body)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if not isinstance(found, dict):
+        raise ValueError("not an object")
+    return found
