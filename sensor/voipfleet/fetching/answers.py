@@ -25,14 +25,14 @@ Hex = Annotated[str, msgspec.Meta(pattern=r"^(?:[0-9a-f]{32})?\Z")]
 
 class Holder(msgspec.Struct, kw_only=True):
     """An instance that has packets of the call: `sensor` its uuid ("" for the instance that was asked), `uuid` the name
-    of the call there. `since`: of one that is offline, when it was last seen, as the daemon writes it."""
+    of the call there. `since`: in this state, s since the epoch."""
 
     sensor: Hex
     name: str
     uuid: Hex
     state: str
     clock_offset_ms: float | None = None
-    since: str | None = None
+    since: float | None = None
 
     def __post_init__(self) -> None:
         self.name = plain(self.name) or self.sensor[:8] or "here"

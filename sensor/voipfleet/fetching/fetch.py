@@ -16,7 +16,7 @@ from voipfleet.fetching import answers
 from voipfleet.fetching.answers import Holder, Served
 from voipfleet.fetching.parts import Final, Part
 from voipfleet.manager import asking
-from voipfleet.show import harmless
+from voipfleet.show import harmless, local_time
 
 AT_ONCE = 4  # holders
 PATIENCE, PAUSE = 60.0, 1.0  # s since the last byte of a fetch that has begun; between two attempts
@@ -77,7 +77,7 @@ class Fetching:
 
     async def _one(self, holder: Holder, path: Path) -> Outcome:
         if not holder.there:
-            since = f" since {harmless(holder.since)}" if holder.since else ""
+            since = f" since {local_time(round(holder.since * 1e9))}" if holder.since else ""
             fault = f"{holder.name}: is offline{since}; ask again when it is back (voipfleet sensors)"
             return Outcome(holder, fault=fault)
         part = Part(path, holder)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.captures import packets_of, source
-from support.packets import frame, fragments, ip, tcp, udp
+from support.packets import fragments, frame, ip, tcp, udp
 from voipfleet.capture.block import ETHERNET, LINUX_SLL, LINUX_SLL2, NULL, RAW
 from voipfleet.fetching import merging
 from voipfleet.fetching.merging import merge
@@ -129,8 +129,9 @@ def test_a_million_equal_packets_cost_no_more_than_others():
 
 
 def test_garbage_is_compared_as_it_is():
-    garbage = [b"", b"\0", bytes(13), bytes(12) + b"\x08\0", bytes(12) + b"\x81\0\0", frame(rtp(1))[:30], b"\xff" * 90,
-               frame(b"\x41" + bytes(30)), frame(b"\x60" + bytes(20)), frame(ip(b"", 17)), frame(ip(tcp(b"", 1)[:17], 6))]  # fmt: skip
+    garbage = [b"", b"\0", bytes(13), bytes(12) + b"\x08\0", bytes(12) + b"\x81\0\0", frame(rtp(1))[:30],
+               b"\xff" * 90, frame(b"\x41" + bytes(30)), frame(b"\x60" + bytes(20)), frame(ip(b"", 17)),
+               frame(ip(tcp(b"", 1)[:17], 6))]  # fmt: skip
     here = [(START + n, packet) for n, packet in enumerate(garbage)]
     for kind in (ETHERNET, RAW, NULL, LINUX_SLL, LINUX_SLL2, 999):
         merged = merge([source("a", here, linktype=kind), source("b", here, linktype=kind)])
@@ -139,8 +140,8 @@ def test_garbage_is_compared_as_it_is():
 
 def test_blocks_hold_one_link_type_and_not_too_much(monkeypatch):
     monkeypatch.setattr(merging, "MAX_BLOCK", 1000)
-    mixed = merge([source("a", [(START + 2 * n, frame(rtp(n))) for n in range(40)]),
-                   source("b", [(START + 2 * n + 1, rtp(n, b"b")) for n in range(0, 40, 10)], linktype=RAW)])  # fmt: skip
+    bare = [(START + 2 * n + 1, rtp(n, b"b")) for n in range(0, 40, 10)]
+    mixed = merge([source("a", [(START + 2 * n, frame(rtp(n))) for n in range(40)]), source("b", bare, linktype=RAW)])
     blocks = list(mixed.blocks())
     assert sum(map(len, blocks)) == 44 and max(len(block.data) for block in blocks) <= 1000
     assert [block.linktype for block in blocks].count(RAW) == 4 and mixed.linktypes == [ETHERNET, RAW]
