@@ -45,6 +45,8 @@ def laws(report: Mapping) -> Iterator[Law]:
         "acknowledged": records["acknowledged"], "queued": records["queued"], "given up": records["gaps"],
         "not written": not_written,
     })  # fmt: skip
+    if "pool_given_packets_total" in (capture := report.get("capture") or {}):
+        yield _kept(capture)
     for link in (report.get("packets") or {}).get("links", []):
         buffer = link["buffer"]
         yield Law(f"packets to {link['key']}", "put", buffer["put"], {
@@ -64,6 +66,15 @@ def unread(count: Mapping[str, int]) -> int:
         count.get(f"capture_{what}_total", 0) for what in ("packets", "read_packets", "kernel_drops")
     )
     return captured - dropped - read - count.get(LEFT, 0)
+
+
+def _kept(count: Mapping[str, int]) -> Law:
+    """Everything that this process has given to the packet store."""
+    terms = {"stored": "stored_packets_total", "staged": "staged_packets", "waiting for the disk": "waiting_packets",
+             "dropped, the disk was too slow": "dropped_packets_total", "refused by the disk": "failed_packets_total",
+             "of no call": "stranger_packets_total"}  # fmt: skip
+    return Law("kept packets", "given", count["pool_given_packets_total"],
+               {said: count.get(f"pool_{name}", 0) for said, name in terms.items()})  # fmt: skip
 
 
 def _packets(count: Mapping[str, int]) -> Law:

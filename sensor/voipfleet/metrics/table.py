@@ -143,6 +143,34 @@ def _left(report: Mapping) -> Iterable[Sample]:
         yield (), totals["counters"].get(LEFT, 0)
 
 
+def _fetches(report: Mapping) -> Iterable[Sample]:
+    for result, number in ((report.get("pool") or {}).get("fetches") or {}).items():
+        yield (result,), number
+
+
+def _pool(name: str) -> Callable[[Mapping], Iterable[Sample]]:
+    """A figure of the packet store, of each class of packets."""
+
+    def find(report: Mapping) -> Iterable[Sample]:
+        for kind in ("sip", "rtp", "audio"):
+            if (value := (report.get("capture") or {}).get(f"pool_{kind}_{name}")) is not None:
+                yield (kind,), value / 1e9 if name.endswith("_ns") else value
+
+    return find
+
+
+def _pool_total(names: Mapping[str, str]) -> Callable[[Mapping], Iterable[Sample]]:
+    """Counters of the packet store over restarts, by reason: reason -> name."""
+
+    def find(report: Mapping) -> Iterable[Sample]:
+        counters = (report.get("totals") or {}).get("counters", {})
+        for reason, name in names.items():
+            if name in counters:
+                yield (reason,), counters[name]
+
+    return find
+
+
 def _laws(report: Mapping) -> Iterable[Sample]:
     yield from (((law.name,), abs(law.missing)) for law in laws(report))
 
@@ -205,6 +233,23 @@ TABLE: tuple[Metric, ...] = tuple(Metric(f"voipfleet_{name}", *rest) for name, *
      _total("pipe_records_dropped_total")),
     ("pipe_packets_dropped_total", COUNTER, "Packets that were dropped between the processes.", (),
      _total("pipe_packets_dropped_total")),
+    # packets that are kept
+    ("pool_given_packets_total", COUNTER, "Packets that were to be kept.", (), _total("pool_given_packets_total")),
+    ("pool_stored_packets_total", COUNTER, "Of these, those that are in the packet store.", (),
+     _total("pool_stored_packets_total")),
+    ("pool_lost_packets_total", COUNTER, "Of these, those that are not, by reason: the disk was too slow, it refused,"
+     " or no call named their stream.", ("reason",),
+     _pool_total({"slow": "pool_dropped_packets_total", "refused": "pool_failed_packets_total",
+                  "no_call": "pool_stranger_packets_total"})),
+    ("pool_segments_total", COUNTER, "Segments that were written.", (), _total("pool_segments_total")),
+    ("pool_evicted_bytes_total", COUNTER, "Bytes that were removed for a limit: size, days, or free space.",
+     ("reason",), _pool_total({why: f"pool_evicted_{why}_bytes_total" for why in ("size", "days", "floor")})),
+    ("pool_bytes", GAUGE, "Bytes of the packet store, by class.", ("class",), _pool("bytes")),
+    ("pool_oldest_timestamp_seconds", GAUGE, "When the oldest kept packet was captured; 0: none is kept.", ("class",),
+     _pool("oldest_ns")),
+    ("pool_fetches_total", COUNTER, "Fetches of packets of calls that were served since the start, by result.",
+     ("result",), _fetches),
+    ("pool_fetched_bytes_total", COUNTER, "Bytes that went to them.", (), _one("pool", "fetched_bytes")),
     # records
     ("records_created_total", COUNTER, "Records that were written to the outbox.", (), _one("records", "created")),
     ("records_acknowledged_total", COUNTER, "Records that a store has committed.", (), _one("records", "acknowledged")),

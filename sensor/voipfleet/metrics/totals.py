@@ -11,7 +11,10 @@ from pathlib import Path
 from voipfleet.metrics.laws import LEFT, unread
 
 log = logging.getLogger("voipfleet.metrics")
-GAUGES = frozenset(("calls_active",))  # of the engine's status: no counters
+_CLASSES = ("", "sip_", "rtp_", "audio_")
+# Of the engine's status: what is no counter.
+GAUGES = frozenset(("calls_active", "pool_staged_packets", "pool_waiting_packets", "pool_damaged_segments",
+                    *(f"pool_{one}{what}" for one in _CLASSES for what in ("bytes", "oldest_ns"))))  # fmt: skip
 
 
 class Totals:

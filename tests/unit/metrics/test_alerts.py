@@ -43,6 +43,11 @@ CASES = {
          f"voipfleet_sensor_records_total{{sensor='b2'}} 0x{WEEK + 30}"]),
     "VoipfleetSensorGone": (["voipfleet_sensor_connected{sensor='b1', sends='records'} 1x40 stale _x20"],
                             ["voipfleet_sensor_connected{sensor='b1', sends='records'} 1x60"]),
+    "VoipfleetPacketsNotKept": (["voipfleet_pool_lost_packets_total{reason='refused'} 0x50 9x10"],
+                                ["voipfleet_pool_lost_packets_total{reason='no_call'} 0+9x60"]),
+    "VoipfleetShortReach": (
+        ["voipfleet_pool_oldest_timestamp_seconds{class='sip'} 0+60x60", "voipfleet_pool_evicted_bytes_total{} 0+9x60"],
+        ["voipfleet_pool_oldest_timestamp_seconds{class='sip'} 0+60x60", "voipfleet_pool_evicted_bytes_total{} 9x60"]),
     "VoipfleetCallsEvicted": (["voipfleet_calls_evicted_total{} 0x55 9x5"], ["voipfleet_calls_evicted_total{} 9x60"]),
     "VoipfleetClock": (["voipfleet_sensor_clock_offset_seconds{sensor='b1'} -2.5x60"],
                        ["voipfleet_link_clock_offset_seconds{destination='d'} 1.9x60"]),

@@ -18,15 +18,20 @@ ZERO = (
     "span_duplicates", "analysis_errors_total", "analysis_failed_packets_total", "calls_evicted", "streams_refused",
     "pipe_records_dropped_total", "pipe_packets_dropped_total",
 )  # fmt: skip
+KEPT = {"given_packets": 12, "stored_packets": 6, "dropped_packets": 1, "failed_packets": 2, "stranger_packets": 1,
+        "segments": 2, **{f"evicted_{why}_bytes": 7 for why in ("size", "days", "floor")}}  # fmt: skip
+POOL = {f"pool_{name}_total": number for name, number in KEPT.items()}
 REPORT = {
     "name": "hq", "version": "0.1.0", "mode": "capture+central", "ready": True, "uptime_seconds": 12.5,
     "records": {"created": 10, "acknowledged": 5, "queued": 3, "gaps": 2, "not_written": 0, "outbox_error": "",
                 "bytes": 4096, "oldest_seconds": 7},
     "totals": {"starts": 3, "counters": {
-        **dict.fromkeys(ZERO, 0), "capture_packets_total": 5,
+        **dict.fromkeys(ZERO, 0), **POOL, "capture_packets_total": 5,
         "capture_read_packets_total": 5, "packets": 5, "sip": 3, "ignored": 2,
         "ignored_arp": 2, "sip_errors": 1, "sip_error_no_callid": 1}},
-    "capture": {"calls_active": 4},
+    "capture": {"calls_active": 4, **POOL, "pool_staged_packets": 1, "pool_waiting_packets": 1, "pool_rtp_bytes": 4096,
+                "pool_rtp_oldest_ns": 1_700_000_000_500_000_000},
+    "pool": {"fetches": {"ok": 3, "left": 1}, "fetched_bytes": 99},
     "link": LINK,
     "packets": {"links": [LINK | {"key": "mirror_destination", "bytes": 100, "bytes_saved": 50, "buffer": BUFFER}],
                 "received": [{"source": "ab" * 16, "packets": 7, "lost": 3}]},
@@ -50,7 +55,10 @@ def test_every_metric_has_a_value_somewhere():
     assert found["voipfleet_link_auth_slot_sensors", "1", "60024"] == 1
     assert found["voipfleet_parse_errors_total", "no_callid", "sip"] == 1
     assert found["voipfleet_ignored_packets_total", "arp"] == 2
-    assert found["voipfleet_unaccounted", "packets"] == 0
+    assert found["voipfleet_unaccounted", "packets"] == found["voipfleet_unaccounted", "kept packets"] == 0
+    assert found["voipfleet_pool_lost_packets_total", "refused"] == 2
+    assert found["voipfleet_pool_oldest_timestamp_seconds", "rtp"] == 1_700_000_000.5
+    assert found["voipfleet_pool_fetches_total", "left"] == 1
     assert found["voipfleet_link_clock_offset_seconds", "server_destination"] == -0.0125
     assert found["voipfleet_build_info", "0.1.0", "capture+central"] == 1
 
