@@ -80,4 +80,6 @@ def overlap(one: CallRecord, other: CallRecord) -> int | None:
     """ns for which two records of one Call-ID were up together; None where they are not views of one call."""
     (begin, end), (start, stop) = span(one), span(other)
     together = min(end, stop) - max(begin, start)
-    return together if one.call_id == other.call_id and one.method == other.method and together >= -NEAR else None
+    if one.call_id != other.call_id or one.method != other.method or abs(begin - start) > LONGEST:
+        return None
+    return together if together >= -NEAR else None

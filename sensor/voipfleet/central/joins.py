@@ -4,6 +4,7 @@ of. Every part is kept as it came, and a row is made anew from its parts, so any
 All of it is done under the lock of `take_turn`, in the transaction in which the records are stored.
 """
 
+import datetime
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import sqlalchemy as sa
 
 from voipfleet.calls import record
 from voipfleet.calls.record import CallRecord
-from voipfleet.central import claims, merging, rows, schema
+from voipfleet.central import claims, merging, partitions, rows, schema
 from voipfleet.central.claims import LONGEST, SLACK
 from voipfleet.central.merging import RTP
 from voipfleet.records.messages import Row
@@ -53,10 +54,12 @@ class Work:
 
 class Joins:
     """The parts in one transaction. `upsert(table, newer)` makes the statement of voipfleet.central.upsert; `state` is
-    what take_turn() said."""
+    what take_turn() said; `days` those of what is stored: what belongs to it is near (claims.LONGEST)."""
 
-    def __init__(self, connection: sa.Connection, upsert: Callable[..., sa.Insert], state: bytes):
+    def __init__(self, connection: sa.Connection, upsert: Callable[..., sa.Insert], state: bytes,
+                 days: Collection[datetime.date]):  # fmt: skip
         self._do, self._upsert, self.state = connection.execute, upsert, state
+        self._views_days, self._near_days = (partitions.within(days, apart, apart) for apart in (2, 4))
 
     @property
     def active(self) -> bool:
@@ -81,7 +84,8 @@ class Joins:
             if call.method not in (RTP, "REGISTER") and call.call_id:
                 by_id[rows.clean(call.call_id)].append(call.uuid)
         table, related = schema.calls, defaultdict(list)
-        query = sa.select(table.c.call_id, table.c.uuid, table.c.origin).where(table.c.call_id.in_(list(by_id)))
+        query = sa.select(table.c.call_id, table.c.uuid, table.c.origin)
+        query = query.where(table.c.call_id.in_(list(by_id)), self._views_days)
         for call_id, uuid, sender in self._do(query) if by_id else ():
             for one in by_id.get(call_id, ()):
                 if uuid != one and sender and sender != origins[one]:
@@ -128,7 +132,7 @@ class Joins:
         self._become_parts([uuid, best[1]])
         table = schema.joins
         self._do(table.update().where(table.c.part == uuid).values(call=best[1]))
-        self._do(schema.calls.delete().where(schema.calls.c.uuid == uuid))
+        self._do(schema.calls.delete().where(schema.calls.c.uuid == uuid, self._near_days))
         self._do(schema.endpoints.delete().where(schema.endpoints.c.uuid == uuid))
         return best[1]
 
@@ -141,21 +145,23 @@ class Joins:
     def _become_parts(self, uuids: Collection[bytes]) -> None:
         """Rows that were one record each are kept as their own first part."""
         self._reach(PARTS)
-        table = schema.calls
         missing = set(uuids) - self.known(uuids).keys()
-        query = sa.select(table.c.uuid, table.c.revision, table.c.origin, table.c.body).where(table.c.uuid.in_(missing))
-        found = [row._asdict() for row in self._do(query)] if missing else []
+        found = self._rows(missing)
         if found:
             self._do(self._upsert(schema.parts), found)
             self._do(self._upsert(schema.joins), [{"call": row["uuid"], "part": row["uuid"]} for row in found])
 
     # -- streams -------------------------------------------------------------------------------------
 
-    def _keep_streams(self, uuids: Collection[bytes]) -> None:
+    def _rows(self, uuids: Collection[bytes]) -> list[dict]:
+        """Rows of `calls` as rows of `parts`."""
         table = schema.calls
-        query = sa.select(table.c.uuid, table.c.revision, table.c.origin, table.c.body).where(table.c.uuid.in_(uuids))
-        found = [row._asdict() for row in self._do(query)]
-        if found:
+        query = sa.select(table.c.uuid, table.c.revision, table.c.origin, table.c.body, table.c.day)
+        query = query.where(table.c.uuid.in_(list(uuids)), self._near_days)
+        return [row._asdict() for row in self._do(query)] if uuids else []
+
+    def _keep_streams(self, uuids: Collection[bytes]) -> None:
+        if found := self._rows(uuids):
             self._do(self._upsert(schema.parts), found)
 
     def _look_back(self, uuids: Collection[bytes]) -> set[bytes]:
@@ -202,7 +208,7 @@ class Joins:
         if gone:
             self._do(table.delete().where(sa.tuple_(table.c.call, table.c.part).in_(gone)))
         if hidden:
-            self._do(schema.calls.delete().where(schema.calls.c.uuid.in_(hidden)))
+            self._do(schema.calls.delete().where(schema.calls.c.uuid.in_(hidden), self._near_days))
         self._show(shown)
         return remade
 
@@ -211,13 +217,17 @@ class Joins:
         parts, table = schema.parts, schema.calls
         if not streams:
             return
-        days = dict(self._do(sa.select(table.c.uuid, table.c.day).where(table.c.uuid.in_(streams))).all())
+        query = sa.select(table.c.uuid, table.c.day).where(table.c.uuid.in_(streams), self._near_days)
+        days = dict(self._do(query).all())
         query = sa.select(parts.c.uuid, parts.c.origin, parts.c.body).where(parts.c.uuid.in_(streams))
-        values = []
+        values, ends = [], []
         for uuid, origin, body in self._do(query):
-            row = rows.columns(record.decode(body), body) | {"origin": origin}
+            part = record.decode(body)
+            row = rows.columns(part, body) | {"origin": origin}
             values.append(row | {"day": days.get(uuid, row["day"])})
+            ends += rows.addresses(part, values[-1]["day"])
         self._do(self._upsert(table, "revision"), values)
+        self._put_addresses(ends)
 
     def _make(self, keys: Collection[bytes]) -> None:
         """The rows again, from their parts; uuid and day stay, the revision grows where anything is new."""
@@ -228,7 +238,8 @@ class Joins:
         query = sa.select(joins.c.call, parts.c.body).join(parts, joins.c.part == parts.c.uuid)
         for key, body in self._do(query.where(joins.c.call.in_(list(keys)))):
             of[key].append(record.decode(body))
-        query = sa.select(table.c.uuid, table.c.day, table.c.revision, table.c.body).where(table.c.uuid.in_(list(keys)))
+        query = sa.select(table.c.uuid, table.c.day, table.c.revision, table.c.body)
+        query, ends = query.where(table.c.uuid.in_(list(keys)), self._near_days), []
         for key, day, revision, body in self._do(query).all():
             if all(part.method == RTP for part in of[key]):
                 continue
@@ -239,6 +250,12 @@ class Joins:
             made.revision += 1
             values = rows.columns(made, record.encode(made)) | {"day": day}
             self._do(table.update().where(table.c.uuid == key, table.c.day == day).values(values))
+            ends += rows.addresses(made, day)
+        self._put_addresses(ends)
+
+    def _put_addresses(self, found: list[dict]) -> None:
+        if found:
+            self._do(self._upsert(schema.addresses), found)
 
     # -- reading -------------------------------------------------------------------------------------
 
@@ -249,7 +266,7 @@ class Joins:
 
     def _views(self, calls: Collection[bytes]) -> dict[bytes, list[CallRecord]]:
         """Of rows of calls: the records that are not of method RTP."""
-        parts, joins, table = schema.parts, schema.joins, schema.calls
+        parts, joins = schema.parts, schema.joins
         found: dict[bytes, list[CallRecord]] = defaultdict(list)
         if not calls:
             return found
@@ -257,7 +274,7 @@ class Joins:
         bodies = self._do(query.where(joins.c.call.in_(list(calls)))).all()
         alone = set(calls) - {call for call, _ in bodies}
         if alone:
-            bodies += self._do(sa.select(table.c.uuid, table.c.body).where(table.c.uuid.in_(list(alone)))).all()
+            bodies += [(row["uuid"], row["body"]) for row in self._rows(alone)]
         for call, body in bodies:
             if (one := record.decode(body)).method not in (RTP, "REGISTER"):
                 found[call].append(one)

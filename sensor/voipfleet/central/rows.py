@@ -6,6 +6,8 @@ import json
 
 from voipfleet.calls import record
 from voipfleet.calls.record import CallRecord
+from voipfleet.central import facts
+from voipfleet.central.merging import ahead
 from voipfleet.central.schema import PROMOTED, TEXT
 from voipfleet.records.messages import Row, Status
 
@@ -13,9 +15,14 @@ _DAY = 86_400 * 10**9
 _LIMIT = 1 << 63  # of a BIGINT
 _NUMBERS = (
     "revision", "setup_time", "answer_time", "end_time", "duration", "connect_duration", "final_response",
-    "caller_lost", "caller_mos", "callee_lost", "callee_mos",
+    "caller_lost", "caller_mos", "callee_lost", "callee_mos", "lost", "expected",
 )  # fmt: skip
 _COUNTERS = 100  # of a sensor, at most: their JSON must fit into a TEXT, 64 KiB
+FIGURES = (  # of these, that the registry shows
+    "capture_packets_total", "capture_kernel_drops_total", "pipe_records_dropped_total", "pipe_packets_dropped_total",
+    "calls_active", "records_queued", "disk_free_bytes", "disk_size_bytes", "pool_bytes", "pool_oldest_ns",
+    "clock_offset_us",
+)  # fmt: skip
 
 
 def clean(text: str | None) -> str:
@@ -50,7 +57,7 @@ def read(row: Row, origin: str) -> tuple[CallRecord, bytes]:
 def columns(call: CallRecord, body: bytes) -> dict:
     """The columns of table `calls` but `origin`; ValueError where no column holds a value."""
     values = {
-        "uuid": call.uuid, "day": _day(call.setup_time // _DAY), "revision": call.revision,
+        "uuid": call.uuid, "day": day_of(call), "revision": call.revision,
         "method": clean(call.method)[:16], "setup_time": call.setup_time,
         "answer_time": call.answer_time, "end_time": call.end_time, "duration": call.duration,
         "connect_duration": call.connect_duration, "final_response": call.final_response,
@@ -60,10 +67,26 @@ def columns(call: CallRecord, body: bytes) -> dict:
         values[name] = clean(getattr(call, name))
     values["caller_lost"], values["caller_mos"] = _direction(call, "caller")
     values["callee_lost"], values["callee_mos"] = _direction(call, "callee")
+    values |= facts.columns(call)
     for name in _NUMBERS:
         if not -_LIMIT <= (values[name] or 0) < _LIMIT:  # neither does NaN or infinity
             raise ValueError(f"{name} is {values[name]}, which no column holds")
     return values
+
+
+def addresses(call: CallRecord, day: datetime.date) -> list[dict]:
+    """Rows of table `addresses`; `day` is that of its row."""
+    return [{"address": packed, "setup_time": call.setup_time, "uuid": call.uuid, "day": day}
+            for packed in sorted(facts.addresses(call))]  # fmt: skip
+
+
+def day_of(call: CallRecord) -> datetime.date:
+    """The UTC date of its setup by the central's clock: a sensor that lives in 1970 sends calls of today, and they are
+    not to go before their time. By the sensor's where the offset makes no sense."""
+    try:
+        return _day((call.setup_time - ahead(call)) // _DAY)
+    except (ValueError, OverflowError):
+        return _day(call.setup_time // _DAY)
 
 
 @functools.lru_cache(64)
@@ -81,7 +104,8 @@ def _direction(call: CallRecord, side: str) -> tuple[int | None, float | None]:
 
 def status_row(status: Status) -> dict:
     """The columns of table `sensors` that a sensor's status fills; what is beyond a column is cut to it."""
-    counters = {clean(name)[:64]: _within(value, 63) for name, value in list(status.counters.items())[:_COUNTERS]}
+    names = [*filter(status.counters.__contains__, FIGURES), *(name for name in status.counters if name not in FIGURES)]
+    counters = {clean(name)[:64]: _within(status.counters[name], 63, -1) for name in names[:_COUNTERS]}
     return {
         "site": clean(status.site), "version": clean(status.version)[:64], "mode": clean(status.mode),
         "sensor_id": _within(status.sensor_id, 31), "started": _within(status.started, 63),
@@ -89,5 +113,6 @@ def status_row(status: Status) -> dict:
     }  # fmt: skip
 
 
-def _within(value: int, bits: int) -> int:
-    return max(0, min(value, (1 << bits) - 1))
+def _within(value: int, bits: int, sign: int = 0) -> int:
+    limit = (1 << bits) - 1
+    return max(sign * limit, min(value, limit))

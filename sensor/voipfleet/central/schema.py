@@ -4,6 +4,8 @@ A call is keyed (uuid, day): `day` is the UTC date of its setup, fixed in the re
 row, and MariaDB can partition by it (it allows no unique key without the partitioning column). The whole
 record is in `body` (msgpack CallRecord, streams included); the other columns are promoted for filters.
 
+On MariaDB, `calls` and `addresses` are partitioned by day (voipfleet.central.partitions).
+
 InnoDB keeps rows in the order of their primary key. Uuids are random, so rows would go all over the table, and the rate
 falls to a third once it is larger than the server's memory. There, calls are in the order of arrival, `id`, and
 (uuid, day) is a unique key beside it; no statement names `id`. SQLite does the same by itself.
@@ -19,17 +21,20 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    SmallInteger,
     String,
     Table,
     Text,
     event,
 )
-from sqlalchemy.dialects.mysql import LONGBLOB, VARBINARY
+from sqlalchemy.dialects.mysql import DOUBLE, LONGBLOB, VARBINARY
 
 metadata = MetaData()
 TEXT = 255  # characters of a promoted SIP value; the full value is in the body
 
 _uuid = LargeBinary(16).with_variant(VARBINARY(16), "mysql", "mariadb")
+_key = LargeBinary(48).with_variant(VARBINARY(48), "mysql", "mariadb")
+_real = Float().with_variant(DOUBLE(), "mysql", "mariadb")  # their FLOAT has 24 bits, and 3.6 would not be 3.6
 _blob = LargeBinary().with_variant(LONGBLOB(), "mysql", "mariadb")
 _table = {
     "mysql_engine": "InnoDB",
@@ -52,21 +57,51 @@ calls = Table(
     Column("setup_time", BigInteger, nullable=False),  # ns since the epoch, as the three others
     Column("answer_time", BigInteger, nullable=False),
     Column("end_time", BigInteger, nullable=False),
-    Column("duration", Float, nullable=False),
-    Column("connect_duration", Float, nullable=False),
+    Column("duration", _real, nullable=False),
+    Column("connect_duration", _real, nullable=False),
     Column("final_response", Integer, nullable=False),
     Column("one_way", Integer, nullable=False),
     Column("partial", Integer, nullable=False),
     Column("caller_lost", Integer),  # of what the caller sent; NULL: no stream seen
-    Column("caller_mos", Float),
+    Column("caller_mos", _real),
     Column("callee_lost", Integer),
-    Column("callee_mos", Float),
+    Column("callee_mos", _real),
     Column("origin", _uuid, nullable=False, server_default=""),  # the sensor that sent it and may revise it
     Column("body", _blob, nullable=False),
-    Index("calls_setup_time", "setup_time"),
-    Index("calls_caller", "caller", "setup_time"),
-    Index("calls_callee", "callee", "setup_time"),
+    # What searches and figures need, as voipfleet.central.facts says; `kind` -1: not filled in yet.
+    Column("kind", SmallInteger, nullable=False, server_default="-1"),
+    Column("verdict", Integer, nullable=False, server_default="0"),
+    *(Column(name, _key, nullable=False, server_default="")
+      for name in ("caller_key", "callee_key", "caller_tail", "callee_tail")),
+    Column("src_host", String(45), nullable=False, server_default=""),
+    Column("dst_host", String(45), nullable=False, server_default=""),
+    Column("pdd", _real),
+    Column("mos", _real),  # of the worst stream
+    Column("lost", BigInteger),  # of both directions; NULL: no stream seen
+    Column("expected", BigInteger),
+    # A narrow copy in the order of time: figures and most filters never touch a row. 16 columns are what MySQL allows.
+    Index("calls_facts", "kind", "setup_time", "uuid", "verdict", "site", "sensor", "caller_key", "callee_key",
+          "src_host", "dst_host", "duration", "connect_duration", "pdd", "mos", "lost", "expected"),
+    # For each filter that may be rare: its rows in the order of time.
+    Index("calls_verdict", "kind", "verdict", "setup_time", "site", "sensor"),
+    Index("calls_site", "kind", "site", "setup_time", "verdict"),
+    Index("calls_sensor", "kind", "sensor", "setup_time", "verdict"),
+    Index("calls_caller_key", "caller_key", "kind", "setup_time"),
+    Index("calls_callee_key", "callee_key", "kind", "setup_time"),
+    Index("calls_caller_tail", "caller_tail", "kind", "setup_time"),
+    Index("calls_callee_tail", "callee_tail", "kind", "setup_time"),
     Index("calls_call_id", "call_id"),
+    **_table,
+)  # fmt: skip
+
+# Every address of a call: signalling and media. What a revision no longer has stays: whoever finds a call here looks at
+# it.
+addresses = Table(
+    "addresses", metadata,
+    Column("address", _uuid, primary_key=True),  # 4 or 16 bytes
+    Column("setup_time", BigInteger, primary_key=True, autoincrement=False),
+    Column("uuid", _uuid, primary_key=True),
+    Column("day", Date, primary_key=True),
     **_table,
 )  # fmt: skip
 
@@ -83,6 +118,8 @@ parts = Table(
     Column("revision", Integer, nullable=False),
     Column("origin", _uuid, nullable=False),
     Column("body", _blob, nullable=False),
+    Column("day", Date),  # as of `calls`: when it may go
+    Index("parts_day", "day"),
     **_table,
 )  # fmt: skip
 
@@ -104,6 +141,7 @@ endpoints = Table(
     Column("last", BigInteger, nullable=False),
     Column("streams", Integer, nullable=False),  # 1: of a part of method RTP
     Index("endpoints_uuid", "uuid"),
+    Index("endpoints_first", "first"),
     **_table,
 )  # fmt: skip
 
@@ -121,6 +159,22 @@ sensors = Table(
     Column("last_seen", BigInteger, nullable=False),
     Column("last_probe", BigInteger, nullable=False),
     Column("counters", Text, nullable=False),  # JSON
+    Column("via", String(TEXT), nullable=False, server_default=""),  # the host behind which it stands
+    Column("fingerprint", String(64), nullable=False, server_default=""),  # of the key that it came with last
+    Column("connected", BigInteger, nullable=False, server_default="0"),  # ns; since when; 0: not known
+    Column("packets_per_second", _real),  # between its last two statuses; NULL: not known
+    **_table,
+)  # fmt: skip
+
+# What a sensor said of itself, a row a minute.
+sensor_history = Table(
+    "sensor_history", metadata,
+    Column("uuid", _uuid, primary_key=True),
+    Column("minute", Integer, primary_key=True, autoincrement=False),  # since the epoch
+    Column("packets_per_second", _real),
+    *(Column(name, BigInteger)
+      for name in ("calls", "drops", "backlog", "disk_free", "disk_size", "pool_bytes", "oldest", "clock_offset_us")),
+    Index("sensor_history_minute", "minute"),
     **_table,
 )  # fmt: skip
 
@@ -162,5 +216,33 @@ meta = Table(
     "meta", metadata,
     Column("name", String(64), primary_key=True),
     Column("value", LargeBinary(64).with_variant(VARBINARY(64), "mysql", "mariadb"), nullable=False),
+    **_table,
+)  # fmt: skip
+
+# Calls that retention does not touch, whoever asked for it and why.
+holds = Table(
+    "holds", metadata,
+    Column("uuid", _uuid, primary_key=True),
+    Column("who", String(TEXT), nullable=False),
+    Column("why", String(TEXT), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    **_table,
+)  # fmt: skip
+
+# Their rows, from before the partition that they were in was dropped (voipfleet.central.retention).
+held_calls = Table(
+    "held_calls", metadata,
+    Column("uuid", _uuid, primary_key=True),
+    Column("day", Date, nullable=False),
+    Column("origin", _uuid, nullable=False),
+    Column("body", _blob, nullable=False),
+    **_table,
+)  # fmt: skip
+
+# Calls, and parts of calls, that were erased and must not come back.
+erased = Table(
+    "erased", metadata,
+    Column("uuid", _uuid, primary_key=True),
+    Column("at", BigInteger, nullable=False),
     **_table,
 )  # fmt: skip

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
@@ -15,12 +15,13 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from voipfleet.calls import record
 from voipfleet.calls.record import CallRecord
-from voipfleet.central import faults, migrate, rows, schema
+from voipfleet.central import faults, keeping, migrate, registry, rows, schema
 from voipfleet.central.faults import StoreUnavailable
 from voipfleet.central.merging import RTP
+from voipfleet.central.registry import Registry, Seen
 from voipfleet.central.url import place
 from voipfleet.central.writing import Peer, Writing
-from voipfleet.records.messages import Ack, Batch, Status
+from voipfleet.records.messages import Ack, Batch
 
 log = logging.getLogger("voipfleet.central")
 _TRIES = 5
@@ -38,6 +39,7 @@ class Store:
         self.store_uuid = b""
         dialect = sqlite.dialect(paramstyle="named") if self._sqlite else self._engine.dialect
         self._writing = Writing(dialect, self._sqlite)
+        self._registry, self._rhythms = Registry(self._sqlite), {}
         if self._sqlite:
             sa.event.listen(self._engine, "connect", _sqlite_pragmas)
             sa.event.listen(self._engine, "begin", _sqlite_begin)
@@ -95,15 +97,48 @@ class Store:
                 bound = key
             return bound == key
 
-    def seen(self, told: list[tuple[Peer, Status]]) -> None:
-        """Keep what sensors say of themselves."""
-        now, table = time.time_ns(), schema.sensors
-        found = [{"of": peer.sensor_uuid, "name": rows.clean(peer.name), "address": peer.address, "last_seen": now}
-                 | rows.status_row(status) for peer, status in told]  # fmt: skip
+    def seen(self, told: list[tuple]) -> None:
+        """Keep what sensors say of themselves: (peer, status), and as voipfleet.central.registry.Seen has it: the host
+        behind which it stands, and since when it is connected (ns)."""
         with self._guard(), self._engine.begin() as connection:
-            for values in found:
-                self._writing.register(connection, values["of"])
-            connection.execute(table.update().where(table.c.uuid == sa.bindparam("of")), found)
+            self._registry.seen(connection, [Seen(*one) for one in told], self._writing.register)
+
+    def sensors(self) -> list[dict]:
+        """Every sensor that ever connected, as voipfleet.central.registry.sensors says."""
+        with self._asking() as connection:
+            return registry.sensors(connection, rhythms=self._rhythms)
+
+    def forget(self, name: str) -> int:
+        """Remove a sensor from that list; how many were of that name."""
+        with self._guard(), self._engine.begin() as connection:
+            return registry.forget(connection, name)
+
+    def history(self, name: str, since: int = 0) -> list[dict]:
+        """What a sensor said of itself, a row a minute, from `since` (ns) on."""
+        with self._asking() as connection:
+            return registry.history(connection, name, since)
+
+    def find_call(self, text: str) -> tuple[CallRecord, list[tuple[bytes, bytes]]] | None:
+        """The call of this uuid (hex) or Call-ID (its newest), and what it was made of: (uuid, uuid of the sensor that
+        sent it) each; None where there is none."""
+        with self._asking() as connection:
+            return keeping.find(connection, text)
+
+    def hold(self, uuid: bytes, who: str, why: str) -> None:
+        """Keep a call against retention and erasure. VoipfleetError where it is not here."""
+        with self._guard(), self._engine.begin() as connection:
+            keeping.hold(connection, uuid, who, why, self._sqlite)
+
+    def release(self, uuid: bytes) -> None:
+        """End its hold. VoipfleetError where it has none."""
+        with self._guard(), self._engine.begin() as connection:
+            keeping.release(connection, uuid)
+
+    def erase(self, uuid: bytes | None = None, number: str | None = None) -> list[tuple[bytes, bytes]]:
+        """Remove a call, or everything of a number, for good; what it was made of, as find_call() says. VoipfleetError
+        where a hold forbids it: then nothing is erased."""
+        with self._guard(), self._engine.begin() as connection:
+            return keeping.erase(connection, uuid, number, self._sqlite)
 
     def calls(
         self, *, since: int = 0, limit: int = 0, number: str = "", site: str = "", call_id: str = "",
@@ -149,6 +184,13 @@ class Store:
 
     def _read(self) -> sa.Connection:
         return self._engine.connect().execution_options(reading=True)
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[sa.Connection]:
+        """A connection that reads from a database of this release's schema."""
+        with self._guard(), self._read() as connection:
+            migrate.check(connection, self._place)
+            yield connection
 
     @contextlib.contextmanager
     def _guard(self):

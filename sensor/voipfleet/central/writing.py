@@ -3,6 +3,7 @@
 All batches that wait are written together, whoever sent them: a commit costs the same for one record as for a thousand.
 """
 
+import datetime
 import logging
 import time
 
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from voipfleet.calls.record import CallRecord
-from voipfleet.central import faults, rows, schema
+from voipfleet.central import faults, partitions, rows, schema
 from voipfleet.central.joins import Joins, Work, take_turn
 from voipfleet.central.merging import RTP
 from voipfleet.central.upsert import upsert
@@ -37,6 +38,7 @@ class Writing:
         self.counters = {"quarantined": 0, "gaps": 0, "skipped": 0}  # since the start; skipped: numbers that never came
         # What most time goes into, ready: the drivers take the values as they are.
         self._insert = str(self._upsert(schema.calls, "revision").compile(dialect=dialect))
+        self._insert_addresses = str(self._upsert(schema.addresses).compile(dialect=dialect))
         self._cursor_there = self._upsert(schema.link_cursor)
         self._cursor_set = self._upsert(schema.link_cursor, replace=True)
 
@@ -94,12 +96,12 @@ class Writing:
 
     def _write_calls(self, connection: sa.Connection, found: list[tuple[Peer, Row, CallRecord, dict]]) -> None:
         """Each into a row of its own, then together what belongs together; a newer revision of a part to its part."""
-        joins = Joins(connection, self._upsert, take_turn(connection))
-        uuids = [row.uuid for _, row, _, _ in found]
-        parts = joins.known(uuids)
-        table = schema.calls
-        query = sa.select(table.c.uuid, table.c.day, table.c.origin).where(table.c.uuid.in_(uuids))
-        there = {uuid: (day, origin) for uuid, day, origin in connection.execute(query)}
+        state = take_turn(connection)
+        found = self._not_erased(connection, found)
+        days = {values["day"] for _, _, _, values in found}
+        joins = Joins(connection, self._upsert, state, days)
+        parts = joins.known([row.uuid for _, row, _, _ in found])
+        there = self._there(connection, [row for _, row, _, _ in found if row.uuid not in parts], days)
         fresh, revised, peers = [], {}, {row.uuid: peer for peer, row, _, _ in found}
         for peer, row, call, values in found:
             # A call stays under the day that it was first stored under: another one would make a second row of it.
@@ -110,47 +112,72 @@ class Writing:
                 continue
             peers[row.uuid] = peer
             if row.uuid not in parts:
-                fresh.append((row, call, values))
+                fresh.append((row, call, values | {"day": str(values["day"])}))
             elif row.revision > revision:
                 parts[row.uuid] = row.revision, sender
                 revised[row.uuid] = row, call
-        self._insert_calls(connection, peers, [(row, values) for row, _, values in fresh])
+        self._insert_calls(connection, peers, fresh)
         origins = {uuid: peer.sensor_uuid for uuid, peer in peers.items()}
         related = joins.same_call([call for _, call, _ in fresh], origins)
         streams = {call.uuid for _, call, _ in fresh if call.method == RTP}
         calls = {call.uuid for _, call, _ in fresh if call.method == "INVITE"} if joins.active or streams else set()
         if related or revised or streams or calls:
-            self._join(connection, peers, joins.state, Work(origins, related, revised, streams, calls))
+            self._join(connection, peers, joins, Work(origins, related, revised, streams, calls))
 
-    def _join(self, connection: sa.Connection, peers: dict[bytes, Peer], state: bytes, work: Work) -> bytes:
+    def _not_erased(self, connection: sa.Connection, found: list) -> list:
+        """Without what was erased, in this turn or before: it must not come back."""
+        table = schema.erased
+        if not found or connection.execute(sa.select(table.c.uuid).limit(1)).first() is None:
+            return found
+        query = sa.select(table.c.uuid).where(table.c.uuid.in_([row.uuid for _, row, _, _ in found]))
+        gone = set(connection.execute(query).scalars())
+        return [one for one in found if one[1].uuid not in gone]
+
+    def _there(self, connection: sa.Connection, asked: list[Row],
+               days: set[datetime.date]) -> dict[bytes, tuple[datetime.date, bytes]]:  # fmt: skip
+        """(day, origin) of those that have a row. What comes again has the day that it had; of a revision it may be
+        any."""
+        table, there = schema.calls, {}
+        query = sa.select(table.c.uuid, table.c.day, table.c.origin)
+        near = partitions.within(days, 1, 1)
+        for uuids, where in (([row.uuid for row in asked], near),
+                             ([row.uuid for row in asked if row.revision > 1], sa.true())):  # fmt: skip
+            if uuids := [uuid for uuid in uuids if uuid not in there]:
+                for uuid, day, origin in connection.execute(query.where(table.c.uuid.in_(uuids), where)):
+                    there[uuid] = day, origin
+        return there
+
+    def _join(self, connection: sa.Connection, peers: dict[bytes, Peer], joins: Joins, work: Work) -> None:
         """All at once; where the database refuses, one by one, and what it refuses stays a row of its own."""
-        joins = Joins(connection, self._upsert, state)
+        state = joins.state
         try:
             with connection.begin_nested():
                 joins.join(work)
-            return joins.state
         except (SQLAlchemyError, ValueError, OverflowError) as error:
             faults.raise_unless_of_the_row(error)
+            joins.state = state
             if len(single := work.single()) > 1:
                 for one in single:
-                    state = self._join(connection, peers, state, one)
+                    self._join(connection, peers, joins, one)
             elif single:
                 for row, _ in work.revised.values():
                     self._quarantine(connection, peers[row.uuid], row, error)
                 log.warning("a record is not joined with others (%s)", rows.clean(str(error)))
-            return state
 
-    def _insert_calls(self, connection: sa.Connection, peers: dict[bytes, Peer], found: list[tuple[Row, dict]]) -> None:
+    def _insert_calls(self, connection: sa.Connection, peers: dict[bytes, Peer],
+                      found: list[tuple[Row, CallRecord, dict]]) -> None:  # fmt: skip
         """All at once; where the database refuses, halves, until the one row that it refuses is alone."""
         if not found:
             return
         try:
             with connection.begin_nested():
-                connection.exec_driver_sql(self._insert, [values | {"day": str(values["day"])} for _, values in found])
+                connection.exec_driver_sql(self._insert, [values for _, _, values in found])
+                if ends := [end for _, call, values in found for end in rows.addresses(call, values["day"])]:
+                    connection.exec_driver_sql(self._insert_addresses, ends)
         except (SQLAlchemyError, OverflowError) as error:
             faults.raise_unless_of_the_row(error)
             if len(found) == 1:
-                row, _ = found[0]
+                row = found[0][0]
                 self._quarantine(connection, peers[row.uuid], row, error)
                 return
             half = len(found) // 2
