@@ -12,6 +12,7 @@ from voipfleet.link import clock, keys, server, types
 from voipfleet.records.messages import Welcome
 
 log = logging.getLogger("voipfleet.link")
+SENDS = {types.ROLE_RECORDS: "records", types.ROLE_PACKETS: "packets", types.ROLE_MANAGER: "commands"}
 Serve = Callable[[object, server.Peer], Awaitable[None]]
 BindKey = Callable[[bytes, bytes, Callable[[bytes], bool]], Awaitable[bool]]
 
@@ -20,15 +21,17 @@ class Listener:
     """`identities`, `psks`: this node's keys and the active passwords' ones. `roles`: for each role that the port
     serves, what makes the welcome and what serves a session. `bind_key(sensor uuid, its key, may_replace)`: whether
     it may come with this key; `may_replace(key)`: whether a key that it came with before may be forgotten. `sensors`
-    is filled with what a person wants to know of each connection."""
+    is filled with what a person wants to know of each connection. `auth`, `allowed`: other than in the configuration.
+    """
 
     def __init__(self, config, identities: tuple[keys.Identity, ...], psks: tuple[bytes, ...], *, bind: str, port: int,
                  roles: dict[int, tuple[Callable[[server.Peer], Awaitable[Welcome]], Serve]], bind_key: BindKey,
-                 sensors: dict[tuple, dict], audit: Callable[..., None]):  # fmt: skip
+                 sensors: dict[tuple, dict], audit: Callable[..., None], auth: str = "",
+                 allowed: dict[bytes, str] | None = None):  # fmt: skip
         self._bind, self._port, self._roles, self._sensors = bind, port, roles, sensors
-        self._allowed = keys.parse_sensor_keys(config.sensor_keys or ())
-        self._auth, self._bind_key, self._slots = config.auth, bind_key, len(psks)
-        policy = server.Policy(auth=config.auth, allowed=self._allowed, require_knock=config.require_knock,
+        self._allowed = keys.parse_named(config.sensor_keys, "sensor_keys") if allowed is None else allowed
+        self._auth, self._bind_key, self._slots = auth or config.auth, bind_key, len(psks)
+        policy = server.Policy(auth=self._auth, allowed=self._allowed, require_knock=config.require_knock,
                                bind_key=self._may_come)  # fmt: skip
         self._server = server.LinkServer(identities, psks, policy=policy, welcome=self._welcome,
                                          on_session=self._on_session, roles=frozenset(roles), audit=audit)  # fmt: skip
@@ -60,7 +63,7 @@ class Listener:
         return msgspec.msgpack.encode(await self._roles[peer.role][0](peer))
 
     async def _on_session(self, session, peer: server.Peer) -> None:
-        what = "packets" if peer.role == types.ROLE_PACKETS else "records"
+        what = SENDS[peer.role]
         entry = {"name": peer.name, "address": peer.address, "key": keys.fingerprint(peer.key), "sends": what,
                  "connected": time.time(), "clock": session.clock, "password": peer.slot}  # fmt: skip
         name = (peer.sensor_uuid, peer.role, self._port)

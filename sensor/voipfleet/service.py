@@ -20,15 +20,14 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from voipfleet import __version__, memory, privileges, report, systemd
-from voipfleet.asking.messages import Behind
+from voipfleet import __version__, connections, memory, privileges, report, systemd
 from voipfleet.asking.switchboard import Switchboard
 from voipfleet.audit import Audit
 from voipfleet.config import Config
 from voipfleet.duties import duties
 from voipfleet.engine_process import EngineProcess
 from voipfleet.errors import VoipfleetError
-from voipfleet.manage import table
+from voipfleet.manage import settings, table
 from voipfleet.manage.local import Manager
 from voipfleet.metrics.counting import Counting
 from voipfleet.options import BY_KEY
@@ -64,6 +63,7 @@ class Service:
         self.listeners: list = []
         self.sensors: dict[tuple, dict] = {}
         self._tasks: list[asyncio.Task] = []
+        self._reloading: asyncio.Task | None = None
         self._stop = asyncio.Event()
 
     # -- life ----------------------------------------------------------------------------------------
@@ -72,6 +72,7 @@ class Service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
         config = self.config
         manager = Manager(Path(config.control_socket), functools.partial(table.run_local, self))
         with contextlib.suppress(OSError):  # whoever opens the outbox says what is wrong
@@ -86,7 +87,7 @@ class Service:
             await self._open_outbox()
             if self._stores:
                 await self._open_store()
-            await self._open_links()
+            await connections.open_links(self)
             if self.engine:
                 self._listen()
             self._background(self.spool.run())
@@ -183,6 +184,10 @@ class Service:
             self.audit.write("stop")
             self.audit.close()
 
+    def _reload(self) -> None:
+        if self.ready and (self._reloading is None or self._reloading.done()):
+            self._reloading = asyncio.create_task(settings.on_hangup(self))
+
     def _background(self, work) -> None:
         self._tasks.append(asyncio.create_task(work))
 
@@ -201,8 +206,8 @@ class Service:
         self.spool = Spool(outbox)
         self.spool.emergency = self.room.emergency
         self.intake = Intake(self.spool, self.name, self._clock_offset)
-        answers = functools.partial(table.run_remote, self)
-        self.board = Switchboard(self.spool.sensor_uuid, self.name, answers, self._seen)
+        self.board = Switchboard(self.spool.sensor_uuid, self.name, functools.partial(table.run_remote, self),
+                                 functools.partial(connections.seen, self))  # fmt: skip
         await self.counting.start()
         self.audit = Audit(folder / "audit.log")
         self.audit.write("start", version=__version__, mode=self.mode(), config=self._digest())
@@ -220,81 +225,20 @@ class Service:
             if not self.config.interface:
                 raise
 
-    async def _open_links(self) -> None:
-        config, todo = self.config, self.duties
-        if not (config.server_destination or todo.sends or todo.receives):
-            return
-        from voipfleet.link import keys
-        from voipfleet.packets import left_behind
-        from voipfleet.records_uplink import records_uplink
-        from voipfleet.secrets import fleet_secrets
-
-        identities = keys.load_all(Path(config.key_file))
-        psks = await asyncio.to_thread(keys.psks, fleet_secrets(config), config.fleet_id)
-        identity, psk = identities[0], psks[0]  # what this instance itself proves
-        left = self.spool.state.queued  # records of the time before this instance became a packet sender
-        if config.server_destination and (left or not config.packetbuffer_sender):
-            self.uplink = records_uplink(config, identity, psk, spool=self.spool, name=self.name, status=self._status,
-                                         board=self.board)  # fmt: skip
-        elif left and not self.stored:
-            log.warning("%d records of an earlier role wait in %s/outbox.db; they leave once this host has a"
-                        " server_destination again, or a store", left, config.spooldir)  # fmt: skip
-        if todo.sends or todo.receives or left_behind(config):
-            await self._open_packets(identities, psks)
-
-    async def _open_packets(self, identities, psks: tuple[bytes, ...]) -> None:
-        from voipfleet.link import types
-        from voipfleet.listener import KeyBook, Listener
-        from voipfleet.packets import Packets
-
-        config = self.config
-        self.packets = packets = await Packets.open(
-            config, self.name, self.spool, self.duties, analyse=self._hand, note=self.intake.note,
-            status=self._status, board=self.board, identity=identities[0], psk=psks[0])  # fmt: skip
-        self.room.givers += packets.givers(Path(config.spooldir))
-        bind_key = self._bind_key if self.stored else KeyBook(Path(config.spooldir) / "known_sources").bind_key
-        of_packets = {types.ROLE_PACKETS: (packets.welcome, packets.serve)}
-        of_records = {types.ROLE_RECORDS: (self._welcome_records, self._serve_records)}
-        for bind, port, roles in ((config.server_bind, config.server_bind_port, of_records | of_packets),
-                                  (config.mirror_bind, config.mirror_bind_port, of_packets)):  # fmt: skip
-            if bind:
-                self.listeners.append(Listener(config, identities, psks, bind=bind, port=port, roles=roles,
-                                               bind_key=bind_key, sensors=self.sensors,
-                                               audit=self.audit.write))  # fmt: skip
-
-    async def _bind_key(self, sensor_uuid: bytes, public: bytes, may_replace) -> bool:
-        return await self.stored.call(self.stored.store.bind_key, sensor_uuid, public, may_replace)
-
-    async def _welcome_records(self, peer):
-        return await self.stored.welcome(peer.sensor_uuid)
-
-    async def _serve_records(self, session, peer) -> None:
-        from voipfleet.central.ingest import serve_records
-
-        with self.board.server(session, peer) as line:
-            await serve_records(session, _who(peer), self.stored, line)
-
-    def _seen(self, host: Behind, via: str) -> None:
-        """A host that is connected here, or behind one that is, says something of itself."""
-        if self.stored:
-            from voipfleet.central.store import Peer
-
-            peer = Peer(host.uuid, host.name, host.key, host.address)
-            self.stored.seen(peer, host.status, via, host.connected / 1e9)
-
     def tell_audit(self, event: str, **fields) -> None:
         """Into the audit log, once that is open."""
         if self.audit:
             self.audit.write(event, **fields)
 
     def _listen(self) -> None:
+        self.live["filter"] = lambda config: self.engine.filter(config.filter or "")
         hub = self.packets.hub if self.packets else None
         self.engine.listen(
             on_record=self.intake.record, on_checkpoint=self.intake.checkpoint,
             on_packets=hub.own if hub else _nothing, on_heard=hub.own_heard if hub else _nothing,
             on_done=self._analysed)  # fmt: skip
 
-    async def _hand(self, handed) -> None:
+    async def hand(self, handed) -> None:
         await self.engine.hand(handed)
 
     def _analysed(self, through: int) -> None:
@@ -325,7 +269,7 @@ class Service:
         while True:
             try:
                 welcome = await self.stored.welcome(self.spool.sensor_uuid)
-                await deliver(self.spool, LocalTarget(self.stored, peer, welcome), self._status)
+                await deliver(self.spool, LocalTarget(self.stored, peer, welcome), self.own_status)
             except* (StoreUnavailable, OutboxError):
                 pass  # said once, by StoreThread and Spool
             await asyncio.sleep(RETRY)
@@ -339,7 +283,7 @@ class Service:
 
     # -- what it says of itself ----------------------------------------------------------------------
 
-    def _status(self) -> Status:
+    def own_status(self) -> Status:
         return Status(
             self.name, self.config.id_sensor or 0, __version__, self.mode(), self.config.site or "",
             int(self.started * 1e9), self._counters(),
@@ -347,13 +291,6 @@ class Service:
 
     def _counters(self) -> dict[str, int]:
         return dict(self.engine.status) if self.engine else {}
-
-
-def _who(peer):
-    from voipfleet.central.store import Peer
-    from voipfleet.link import keys
-
-    return Peer(sensor_uuid=peer.sensor_uuid, name=peer.name, key=keys.fingerprint(peer.key), address=peer.address)
 
 
 def _nothing(_) -> None:

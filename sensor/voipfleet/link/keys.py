@@ -132,10 +132,10 @@ def parse_pins(words, host: str = "") -> tuple[bytes, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def parse_sensor_keys(words) -> dict[bytes, str]:
-    """`sensor_keys`: `name:base64` words as public key -> name."""
+def parse_named(words, key: str) -> dict[bytes, str]:
+    """`sensor_keys` or `manager_keys`: `name:base64` words as public key -> name."""
     found = {}
     for word in words or ():
         name, _, text = word.rpartition(":")  # a name may be an IPv6 address
-        found[decode(text, "sensor_keys")] = name
+        found[decode(text, key)] = name
     return found

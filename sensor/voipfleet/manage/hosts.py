@@ -4,14 +4,10 @@ import time
 
 from voipfleet.config import nearest
 from voipfleet.errors import VoipfleetError
-from voipfleet.manage.request import OPERATORS, Request, Send, as_uuid
+from voipfleet.manage.request import OPERATORS, Request, Send, as_uuid, no_data
 from voipfleet.show import harmless
 
 MAX_NAMED = 5  # candidates in a sentence
-
-
-async def no_data(data: bytes) -> None:
-    """Takes the data of an answer that has none."""
 
 
 async def ask(service, request: Request, uuid: bytes, command: str, arguments: dict, send: Send = no_data) -> dict:

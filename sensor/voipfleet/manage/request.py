@@ -10,6 +10,7 @@ OPERATORS, FETCHERS, LISTENERS = "voipfleet", "voipfleet-pcap", "voipfleet-liste
 ROOT = ""  # instead of a group: nobody but root and the daemon's own user
 GROUPS = (OPERATORS, FETCHERS, LISTENERS)
 ALL = frozenset((ROOT, *GROUPS))
+_YES_NO = {"yes": True, "true": True, "no": False, "false": False}
 _UUID = re.compile(r"[0-9a-fA-F]{32}")
 MAX_TEXT = 1024  # characters of an argument
 
@@ -59,6 +60,10 @@ class Request:
         if not isinstance(value, bool):
             raise VoipfleetError(f"{name}: give yes or no")
         return value
+
+
+async def no_data(data: bytes) -> None:
+    """Takes the data of an answer that has none."""
 
 
 def as_uuid(text: str) -> bytes:

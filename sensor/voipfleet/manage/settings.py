@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
+import time
 
-from voipfleet import config
+from voipfleet import config, systemd
 from voipfleet.capture.bpf import compile_filter
 from voipfleet.errors import ConfigError, VoipfleetError
-from voipfleet.manage.request import Request
+from voipfleet.manage.request import ALL, Request, no_data
 from voipfleet.options import OPTIONS
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
@@ -60,6 +61,19 @@ async def reload(service, request: Request) -> dict:
     waiting = [key for key in changed if key not in applied]
     log.info("configuration read again by order of %s: %s", request.who, _said(applied, waiting))
     return {"changed": changed, "applied": applied, "needs_restart": waiting}
+
+
+async def on_hangup(service) -> None:
+    """SIGHUP: the same, and the service manager is told."""
+    from voipfleet.manage import table
+
+    systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+    try:
+        await table.run(service, table.BY_NAME["reload"], Request({}, "SIGHUP", ALL, no_data))
+    except VoipfleetError as error:
+        log.error("nothing changes, the configuration has faults: %s", error)
+    finally:
+        systemd.notify("READY=1")
 
 
 def _said(applied: list[str], waiting: list[str]) -> str:

@@ -58,14 +58,14 @@ def test_a_password_gives_one_key_a_fleet_however_it_is_typed():
 def test_pins_and_allow_lists():
     text = keys.encode(b"k" * 32)
     assert keys.parse_pins((text,)) == (b"k" * 32,)
-    assert keys.parse_sensor_keys((f"branch1:{text}",)) == {b"k" * 32: "branch1"}
+    assert keys.parse_named((f"branch1:{text}",), "sensor_keys") == {b"k" * 32: "branch1"}
     with pytest.raises(ConfigError, match="sensor_keys: 'branch1' is no public key"):
-        keys.parse_sensor_keys(("x:branch1",))
+        keys.parse_named(("x:branch1",), "sensor_keys")
 
 
 def test_a_host_named_by_an_ipv6_address_is_listed():
     public = b"k" * 32
-    assert keys.parse_sensor_keys([f"2001:db8::1:{keys.encode(public)}"]) == {public: "2001:db8::1"}
+    assert keys.parse_named([f"2001:db8::1:{keys.encode(public)}"], "sensor_keys") == {public: "2001:db8::1"}
 
 
 def test_a_pin_may_be_for_one_host(tmp_path):
