@@ -28,16 +28,20 @@ class Duties:
         return self.captures or (self.receives and self.analyses)
 
 
-def duties(config) -> Duties:
+def analyses(config) -> bool:
     """Who sends its packets to a central, or mirrors them and has neither a central for records nor is one, leaves the
     analysis to the receiver."""
-    sender = bool(config.packetbuffer_sender)
+    records = config.server_destination or config.server_bind or not config.mirror_destination
+    return bool(not config.packetbuffer_sender and records)
+
+
+def duties(config) -> Duties:
     sends = []
     if config.mirror_destination:
         sends.append(Destination("mirror_destination", tuple(config.mirror_destination),
                                  config.mirror_destination_port))  # fmt: skip
-    if sender:
+    if config.packetbuffer_sender:
         sends.append(Destination("server_destination", tuple(config.server_destination),
                                  config.server_destination_port))  # fmt: skip
-    analyses = not sender and bool(config.server_destination or config.server_bind or not config.mirror_destination)
-    return Duties(bool(config.interface), bool(config.mirror_bind or config.server_bind), analyses, tuple(sends))
+    receives = bool(config.mirror_bind or config.server_bind)
+    return Duties(bool(config.interface), receives, analyses(config), tuple(sends))

@@ -104,9 +104,8 @@ BROKEN = {
             ["T25 hq: voipfleet_database_url holds a password, which would stand in the configuration; use"
              " voipfleet_mysqlhost, _mysqldb, _mysqluser and _mysqlpassword instead"]),
     "T26": ({"branch1": v(packetbuffer_sender=True, number_keep_last=3)},
-            ["T03 branch1: voipfleet_number_keep_last is known but not built yet in this release; remove it",
-             "T26 branch1: voipfleet_number_keep_last masks numbers in records, but this host sends raw packets with"
-             " the whole numbers; send records, or remove it"]),
+            ["T26 branch1: voipfleet_number_keep_last masks numbers in records and in kept packets, but this host sends"
+             " raw packets with the whole numbers; send records, or remove it"]),
     "T27": ({"hq": v(interface="eth0")},
             ["T27 hq: voipfleet_interface is set but the host is not in group sensors; add it there or remove this"]),
     "T30": ({"hq": v(server_passwords=["short"]), "branch1": v(server_password=None, server_psk="AAAA"),
@@ -121,6 +120,24 @@ BROKEN = {
              "branch2": v(server_destination=None, mirror_destination="m0")},
             ["T29 branch2: its packets pass more than 8 hosts (branch2 -> m0 -> m1 -> m2 -> m3 -> m4 -> m5 -> m6 ->"
              " m7); let some of them send to a host further on"]),
+    "T31": ({"branch1": v(maxpoolsize=1000, maxpoolaudiosize=1001, maxpoolrtpdays=8, maxpooldays=7)},
+            ["T31 branch1: voipfleet_maxpoolaudiosize is 1001 MB, more than maxpoolsize allows for all kinds together"
+             " (1000); make one smaller or the other larger",
+             "T31 branch1: voipfleet_maxpoolrtpdays is 8 days, more than maxpooldays allows for all kinds together (7);"
+             " make one smaller or the other larger"]),
     "T28": ({"groups": {"mirrors": ["m"]}, "m": {}, "hq": v(mirror_destination="m")},
             ["T28 hq: voipfleet_mirror_destination needs an interface to capture on; set interface"]),
+}  # fmt: skip
+# Warnings about what is kept: they stop nothing.
+WARNED = {
+    "W06": ({"branch1": v(savertp="yes", number_keep_last=3)},
+            ["W06 branch1: voipfleet_savertp is yes, so the voice of calls is kept there; the law may forbid that, or"
+             " want consent, a purpose and a short time (voipfleet_maxpoolaudiodays): ask who answers for it, or take"
+             " header"]),
+    "W07": ({"branch1": v(packetbuffer_sender=True, savertp="yes", maxpooldays=3)},
+            ["W07 branch1: voipfleet_savertp, voipfleet_maxpooldays say nothing there, for this host sends its packets"
+             " on and keeps none; set them where they are analysed, first on hq"]),
+    "W08": ({"hq": v(number_keep_last=3), "branch2": v(packetbuffer_sender=True)},
+            ["W08 hq: voipfleet_number_keep_last masks what is analysed there, but the records of branch1 come with the"
+             " whole numbers; set it there too"]),
 }  # fmt: skip

@@ -6,7 +6,7 @@ import time
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from topology.fleets import BROKEN, OTHER, PASSWORD, RELAY, SET_ONCE, fleet, v
+from topology.fleets import BROKEN, OTHER, PASSWORD, RELAY, SET_ONCE, WARNED, fleet, v
 from voipfleet import config
 from voipfleet.relay import messages
 from voipfleet.topology import conflicts, links, rules
@@ -26,6 +26,19 @@ def test_a_broken_rule_says_so(code):
     assert [line for line in plan["errors"] if not line.startswith("T21")] == sentences
     assert plan["hosts"] == {}
     assert any(line.startswith(code.split()[0]) for line in plan["errors"])
+
+
+@pytest.mark.parametrize("code", WARNED)
+def test_what_is_kept_or_not_is_told(code):
+    changes, sentences = WARNED[code]
+    plan = gate(*fleet(**changes))
+    assert (plan["errors"], plan["warnings"]) == ([], sentences)
+
+
+def test_numbers_that_all_mask_are_no_warning():
+    assert gate(*fleet(hq=v(number_keep_last=3), branch1=v(number_keep_last=0), branch2=v(number_keep_last=3)))[
+        "warnings"
+    ] == []  # fmt: skip
 
 
 def test_who_is_upstream_of_a_fault_is_told():
@@ -219,6 +232,7 @@ VALUES = v(
     sipport=[5060, "5060,5070-5080", "1-65535"], site=["Porto", "# a; b = c", "[x]", "\u2028", "a\nb", " "],
     database_url=["sqlite:////tmp/x", "mysql://h/d"], id_sensor=[1, 3], filter=["udp port 5060", "# no"],
     address=["2001:db8::1", "hq.example.org"], number_keep_last=[None, 3], auth=["password"],
+    maxpoolsize=[100], maxpoolsipsize=[50, 200], savertp=["yes"],
     manager_port=[5029, 5090, 9417], metrics_port=[9417, 60024], manager_ip=["0.0.0.0"],
 )  # fmt: skip
 CHANGE = st.tuples(st.sampled_from(NAMES), st.sampled_from(sorted(VALUES)).flatmap(

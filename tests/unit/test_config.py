@@ -72,13 +72,40 @@ def test_a_key_that_is_not_built_is_refused():
     assert line == "f.conf:3: ssl_ipport: is known but not built yet in this release; remove it"
 
 
+@pytest.mark.parametrize(
+    ("lines", "sentences"),
+    [
+        ("packetbuffer_sender = yes\nserver_destination = b\nnumber_keep_last = 3",
+         ["f.conf:5: number_keep_last: masks numbers in records and in kept packets, but this host sends raw packets"
+          " with the whole numbers; send records, or remove it"]),
+        ("mirror_destination = b\nnumber_keep_last = 0",
+         ["f.conf:4: number_keep_last: masks numbers in records and in kept packets, but this host sends raw packets"
+          " with the whole numbers; send records, or remove it"]),
+        ("manager_port = 5029",
+         ["f.conf:3: manager_port: needs manager_keys, the keys of those who may ask there; set them or remove this"]),
+        ("maxpoolsipsize = 102401\nmaxpoolsipdays = 9",
+         ["f.conf:3: maxpoolsipsize: is 102401 MB, more than maxpoolsize allows for all kinds together (102400); make"
+          " one smaller or the other larger"]),
+        ("server_bind = ::\nmanager_port = 60024\nmanager_keys = a:b",
+         ["f.conf:4: manager_port: is also server_bind_port; give each listener a port of its own"]),
+        ("savertp = yes\nnumber_keep_last = 3\nmaxpoolaudiosize = 102400", []),
+    ],
+)  # fmt: skip
+def test_what_is_kept_and_masked(lines, sentences):
+    text = f"[general]\ninterface = a\n{lines}\n"
+    if sentences:
+        assert faults(text) == sentences
+    else:
+        config.parse(text, "f.conf")
+
+
 def test_a_destination_in_the_spelling_of_the_reference():
     parsed = config.parse("[general]\ninterface = a\nmirror_destination_ip = 10.0.0.1:5091\n", "f.conf")
     assert (parsed.mirror_destination, parsed.mirror_destination_port) == (("10.0.0.1",), 5091)
 
 
 def test_import_of_a_reference_file_warns():
-    parsed = config.parse("[general]\ninterface = a\nrtpthreads = 2\nsavertp = yes\n", "f", import_reference=True)
+    parsed = config.parse("[general]\ninterface = a\nrtpthreads = 2\nssl_ipport = b:5061\n", "f", import_reference=True)
     assert len(parsed.warnings) == 2
 
 

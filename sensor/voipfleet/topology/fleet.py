@@ -4,8 +4,10 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from types import SimpleNamespace
 
 from voipfleet.config import convert, nearest, spell
+from voipfleet.duties import analyses
 from voipfleet.options import ALIASES, BY_KEY, OPTIONS, canonical, refusal
 from voipfleet.topology.variables import NAMES, PREFIX, ROLLOUT_SETS
 
@@ -51,6 +53,11 @@ class Host:
         """Whether records end here: who only mirrors its packets has them analysed by the receiver."""
         values = self.values
         return not values["server_destination"] and bool(values["server_bind"] or not values["mirror_destination"])
+
+    @property
+    def analyses(self) -> bool:
+        """Whether the packets that it captures or gets become records there, rather than going on to another."""
+        return analyses(SimpleNamespace(**self.values))
 
     def destinations(self, key: str) -> tuple[str, ...]:
         return self.values[key] or ()

@@ -44,4 +44,27 @@ def two_listeners(settings: Mapping) -> Iterator[Finding]:
             yield key, f"is also {first}; give each listener a port of its own"
 
 
-RULES = (server_and_client, sender_without_destination, nothing_to_do, source_without_interface, two_listeners)
+def masked_numbers_in_raw_packets(settings: Mapping) -> Iterator[Finding]:
+    raw = settings["packetbuffer_sender"] or settings["mirror_destination"]
+    if raw and settings["number_keep_last"] is not None:
+        yield "number_keep_last", ("masks numbers in records and in kept packets, but this host sends raw packets with"
+                                   " the whole numbers; send records, or remove it")  # fmt: skip
+
+
+def part_larger_than_the_pool(settings: Mapping) -> Iterator[Finding]:
+    for what, unit in (("size", "MB"), ("days", "days")):
+        whole = settings[f"maxpool{what}"]
+        for key in (f"maxpool{kind}{what}" for kind in ("sip", "rtp", "audio")):
+            if whole is not None and settings[key] is not None and settings[key] > whole:
+                yield key, (f"is {settings[key]} {unit}, more than maxpool{what} allows for all kinds together"
+                            f" ({whole}); make one smaller or the other larger")  # fmt: skip
+
+
+def manager_without_keys(settings: Mapping) -> Iterator[Finding]:
+    if settings["manager_port"] and not settings["manager_keys"]:
+        yield "manager_port", "needs manager_keys, the keys of those who may ask there; set them or remove this"
+
+
+# The rollout fills in manager_keys, so the last is the daemon's alone.
+RULES = (server_and_client, sender_without_destination, nothing_to_do, source_without_interface, two_listeners,
+         masked_numbers_in_raw_packets, part_larger_than_the_pool, manager_without_keys)  # fmt: skip

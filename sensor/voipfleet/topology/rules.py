@@ -11,6 +11,11 @@ from voipfleet.topology import instance
 from voipfleet.topology.fleet import DESTINATIONS, LOCAL_DATABASE, Finding, Fleet
 
 Found = Iterator[tuple[str, str]]
+# Keys that say what a host keeps of the packets that it analyses.
+PACKETS_KEPT = (
+    *("savesip", "savertp", "savertcp", "pcap_mask"),
+    *(f"maxpool{kind}{what}" for kind in ("", "sip", "rtp", "audio") for what in ("size", "days")),
+)
 RULES: list[tuple[str, Callable[[Fleet], Found]]] = []
 
 
@@ -129,10 +134,8 @@ def password_in_a_url(fleet: Fleet) -> Found:
 @rule("T26")
 def masked_numbers_in_raw_packets(fleet: Fleet) -> Found:
     for host in fleet.hosts.values():
-        raw = host.values["packetbuffer_sender"] or host.values["mirror_destination"]
-        if raw and host.given.get("number_keep_last") is not None:
-            yield host.name, ("voipfleet_number_keep_last masks numbers in records, but this host sends raw packets"
-                              " with the whole numbers; send records, or remove it")  # fmt: skip
+        for key, text in instance.masked_numbers_in_raw_packets(host.values):
+            yield host.name, f"voipfleet_{key} {text}"
 
 
 @rule("T27")
@@ -154,6 +157,13 @@ def mirrors_nothing(fleet: Fleet) -> Found:
         if "sensor" not in host.parts:  # of those T19 has said it
             for key, text in instance.source_without_interface(host.values):
                 yield host.name, f"voipfleet_{key} {text}"
+
+
+@rule("T31")
+def part_larger_than_the_pool(fleet: Fleet) -> Found:
+    for host in fleet.hosts.values():
+        for key, text in instance.part_larger_than_the_pool(host.values):
+            yield host.name, f"voipfleet_{key} {text}"
 
 
 @rule("W01")
@@ -202,6 +212,39 @@ def nobody_may_ask(fleet: Fleet) -> Found:
             if host.values["manager_port"] and not host.values["manager_keys"]:
                 yield host.name, ("voipfleet_manager_port is set, but the fleet has no central whose key may ask there;"
                                   " remove it, or name keys in voipfleet_manager_keys")  # fmt: skip
+
+
+@rule("W06")
+def voice_is_kept(fleet: Fleet) -> Found:
+    for host in fleet.hosts.values():
+        if host.values["savertp"] == "yes" and host.analyses:
+            yield host.name, ("voipfleet_savertp is yes, so the voice of calls is kept there; the law may forbid that,"
+                              " or want consent, a purpose and a short time (voipfleet_maxpoolaudiodays): ask who"
+                              " answers for it, or take header")  # fmt: skip
+
+
+@rule("W07")
+def keeps_no_packets(fleet: Fleet) -> Found:
+    for host in fleet.hosts.values():
+        if not host.analyses and (keys := [key for key in PACKETS_KEPT if key in host.given]):
+            names = dict.fromkeys(name for key in DESTINATIONS for name in host.destinations(key))
+            yield host.name, (f"voipfleet_{', voipfleet_'.join(keys)} say nothing there, for this host sends its"
+                              " packets on and keeps none; set them where they are analysed, first on"
+                              f" {', '.join(names)}")  # fmt: skip
+
+
+@rule("W08")
+def whole_numbers_come_in(fleet: Fleet) -> Found:
+    whole: dict[str, list[str]] = {}
+    for host in fleet.hosts.values():
+        if host.values["number_keep_last"] is None and host.analyses:
+            for name in host.destinations("server_destination"):
+                whole.setdefault(name, []).append(host.name)
+    for host in fleet.hosts.values():
+        if host.values["number_keep_last"] is not None and (sources := whole.get(host.name)):
+            listed = ", ".join(sources[:5]) + (", ..." if len(sources) > 5 else "")
+            yield host.name, (f"voipfleet_number_keep_last masks what is analysed there, but the records of {listed}"
+                              " come with the whole numbers; set it there too")  # fmt: skip
 
 
 @rule("N02")
