@@ -209,6 +209,8 @@ def test_centrals_and_whom_the_inventory_names_may_ask_at_a_managers_port():
     assert config.parse(hosts["branch1"]["config"], "branch1").manager_keys == (admin, f"hq:{keys['hq']}")
     assert hosts["branch1"]["unlisted"] == ["hq2"]
     assert hosts["branch1"]["wants_keys"] == []
+    early = gate(*fleet(branch1=v(manager_port=5029)))["hosts"]["branch1"]["config"]
+    assert config.parse(early, "branch1").manager_port is None
 
 
 def test_a_managers_port_makes_a_lone_sensor_part_of_a_link():

@@ -95,6 +95,8 @@ def _settings(fleet: Fleet, host: Host, peers: list[str], sources: list[str], ke
     if values["manager_port"]:  # besides whom the inventory itself lets in
         central = [f"{other}:{key}" for other in _centrals(fleet) for key in keys.get(other, "").split()]
         settings["manager_keys"] = list(dict.fromkeys([*(values["manager_keys"] or ()), *central]))
+        if not settings["manager_keys"]:  # the central was not rolled out yet: nothing listens before it is known
+            del settings["manager_port"]
     return {key: value for key, value in settings.items() if value != []}
 
 
