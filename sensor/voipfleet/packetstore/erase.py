@@ -1,0 +1,116 @@
+"""A call is erased: its packets are overwritten with zeros where they are, then their keys leave the index.
+
+The file keeps its size and its time, the other runs their places. A kill in between leaves a key whose packets are
+zeros, or some that are not yet: erasing again completes it. A segment that retention removes meanwhile needs no more.
+"""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from voipfleet.capture import chain
+from voipfleet.packetstore import lookup
+from voipfleet.packetstore.reader import block_of
+from voipfleet.packetstore.segment import IDX, PART, decode_index, encode_index
+from voipfleet.packetstore.writing import sync_folder
+
+
+@dataclass
+class Erased:
+    """How much that was. `damaged`: segments in which nothing can be found, so that nobody knows what they have."""
+
+    packets: int = 0
+    segments: int = 0
+    damaged: int = 0
+
+
+def erase(folder: Path, keys: Collection[int], since: int, until: int) -> Erased:
+    """The packets of these keys from `since` to `until` (ns); others of the same keys stay.
+
+    What the engine has not written yet is not reached: have it seal first. Raises OSError where a disk fails.
+    """
+    wanted = np.array(sorted(set(keys)), np.uint64)
+    with _alone(folder):
+        found = lookup.plan(folder, keys, since, until)
+        done = Erased(damaged=found.damaged)
+        for path in dict.fromkeys(piece.path for piece in found.pieces):
+            with contextlib.suppress(FileNotFoundError):
+                _of_segment(Path(path), wanted, since, until, done)
+    return done
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One at a time: an index is read, changed and written."""
+    file = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)
+
+
+def _of_segment(pcap: Path, keys: np.ndarray, since: int, until: int, done: Erased) -> None:
+    idx = pcap.with_suffix(IDX)
+    index = decode_index(idx.read_bytes())
+    if index is None:
+        done.damaged += 1
+        return
+    ours = np.nonzero(np.isin(index.entries["key"], keys))[0]
+    gone, packets = [], 0
+    file = os.open(pcap, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        before = os.fstat(file)
+        for entry in ours.tolist():
+            overwritten, left = _overwrite(file, *index.entries[entry].tolist()[1:], (since, until))
+            packets += overwritten
+            if not left:
+                gone.append(entry)
+        os.fsync(file)
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))  # it is as old as it was
+    finally:
+        os.close(file)
+    rest = encode_index(np.delete(index.entries, gone), index.packets - packets, index.first, index.last)
+    _replace(idx, rest)
+    if not pcap.exists():  # removed meanwhile, and the index must not come back
+        idx.unlink(missing_ok=True)
+    done.packets += packets
+    done.segments += 1
+
+
+def _overwrite(file: int, offset: int, length: int, span: tuple[int, int]) -> tuple[int, int]:
+    """How many packets of a run are zeros now, and how many are left."""
+    data = np.frombuffer(bytearray(os.pread(file, length, offset)), np.uint8)
+    starts, end = chain.starts(data, "<")
+    if not len(starts):
+        return 0, 0
+    block = block_of(data, starts, 0)
+    within = (block.ts >= span[0]) & (block.ts <= span[1])
+    for start, size in zip(block.offset[within].tolist(), block.caplen[within].tolist(), strict=True):
+        data[start : start + size] = 0
+    rest = memoryview(data[:end])
+    while rest:
+        written = os.pwrite(file, rest, offset)
+        rest, offset = rest[written:], offset + written
+    return int(np.count_nonzero(within)), int(np.count_nonzero(~within))
+
+
+def _replace(path: Path, content: bytes) -> None:
+    part = path.with_name(path.name + PART)
+    part.unlink(missing_ok=True)
+    file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(file, "wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        part.rename(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)

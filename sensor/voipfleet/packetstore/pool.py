@@ -1,0 +1,167 @@
+"""The store as the courier sees it: packets of a call are given out, held, released and erased; room is given back.
+
+What may take long runs beside the event loop, so that many may ask at a time. Errors are VoipfleetError.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+
+from voipfleet.calls.record import CallRecord
+from voipfleet.errors import VoipfleetError
+from voipfleet.packetstore import catalogue, erase, holds, retention
+from voipfleet.packetstore.calls import CallIndex, Known
+from voipfleet.packetstore.reader import Plan, Stream, plan
+from voipfleet.packetstore.segment import KINDS
+from voipfleet.packetstore.writer import AGE, StoreSettings
+
+log = logging.getLogger("voipfleet.pool")
+AT_ONCE = 256 << 10  # bytes that are read for one send
+STAGED_NS = int((2 * AGE + 60) * 1e9)  # how long ago a call must be over so that nothing of it is staged
+Seal = Callable[[], Awaitable[None]]
+
+
+class Pool:
+    """`seal()`: the engine writes what it has staged, and this returns when that is on the disk."""
+
+    def __init__(self, settings: StoreSettings, seal: Seal):
+        self._settings, self._seal = settings, seal
+        self._folder = settings.folder
+        self._calls = CallIndex(settings.folder)
+        self._threads = ThreadPoolExecutor(4, "pool")
+
+    def put(self, call: CallRecord) -> None:
+        """A record that this host has made; never waits."""
+        self._calls.put(call)
+
+    def limit(self, settings: StoreSettings) -> None:
+        """Other limits from now on."""
+        self._settings = replace(self._settings, limits=settings.limits)
+
+    def close(self) -> None:
+        self._threads.shutdown(cancel_futures=True)
+        self._calls.close()
+
+    async def find(self, name: str) -> CallRecord | None:
+        """The record of a call by its uuid (hexadecimal) or its Call-ID, of several the latest."""
+        if len(name) == 32:
+            with suppress(ValueError):
+                if known := await self._beside(self._calls.find, bytes.fromhex(name)):
+                    return known.record
+        found = await self._beside(self._calls.by_call_id, name)
+        return found[0].record if found else None
+
+    async def fetch(self, uuid: bytes, offset: int, audio: bool, send: Callable[[bytes], Awaitable[None]]) -> dict:
+        """Send all packets of a call from byte `offset` on; without `audio` no voice. {"bytes", "digest", "packets",
+        "missing"}, of all from byte 0."""
+        found, why = await self._plan(uuid)
+        stream = Stream(found, offset=offset, cut_audio=not audio)
+        parts = iter(stream)
+
+        def some() -> bytes:
+            out, size = [], 0
+            for part in parts:
+                out.append(part)
+                size += len(part)
+                if size >= AT_ONCE:
+                    break
+            return b"".join(out)
+
+        while data := await self._beside(some):
+            for at in range(0, len(data), AT_ONCE):
+                await send(data[at : at + AT_ONCE])
+        missing = "; ".join(filter(None, (stream.missing, why if not stream.packets else "")))
+        return {"bytes": stream.bytes, "digest": stream.digest, "packets": stream.packets, "missing": missing}
+
+    async def hold(self, uuid: bytes, who: str, why: str) -> dict:
+        found, _ = await self._plan(uuid)
+        made = await self._beside(
+            lambda: holds.hold(self._folder, uuid, found, who=who, why=why, floor=self._settings.floor)
+        )
+        return {"bytes": made.plan.bytes, "who": made.who, "why": made.why, "at": made.at}
+
+    async def release(self, uuid: bytes) -> dict:
+        if not await self._beside(holds.release, self._folder, uuid):
+            raise VoipfleetError(f"{uuid.hex()}: this call is not held here; `voipfleet ctl pool` lists those that are")
+        return {"released": True}
+
+    async def erase(self, what: bytes | str) -> dict:
+        """A call by its uuid, or all calls of a number: packets, holds, and that they were. {"calls", "packets"}."""
+        if isinstance(what, str):
+            known = await self._beside(self._calls.by_number, what)
+        else:
+            found = await self._beside(self._calls.find, what)
+            known = [found] if found else []
+        await self._fresh(known)
+        packets = damaged = 0
+        for call in known:
+            done = await self._beside(erase.erase, self._folder, call.keys, call.first, call.last)
+            packets, damaged = packets + done.packets, damaged + done.damaged
+            await self._beside(holds.release, self._folder, call.record.uuid)
+            await self._beside(self._calls.remove, call.record.uuid)
+        if isinstance(what, bytes) and not known and not await self._beside(holds.release, self._folder, what):
+            raise VoipfleetError(f"{what.hex()}: this call is not known here; nothing was erased")
+        return {"calls": len(known), "packets": packets,
+                "missing": f"{damaged} segments are damaged and were not searched" if damaged else ""}  # fmt: skip
+
+    async def state(self, dry_run: bool) -> dict:
+        """What is held, by class; with `dry_run` also what retention would remove now."""
+        return await self._beside(self._state, dry_run)
+
+    async def give_back(self, missing: int) -> int:
+        """Remove the oldest segments until there are `missing` bytes more; how many bytes that were (room.Giver)."""
+        try:
+            given = await self._beside(retention.give_back, self._folder, missing)
+        except VoipfleetError as error:
+            log.warning("%s", error)
+            return 0
+        if given:
+            log.warning("%s: the oldest packets are given up for records (%d MB)", self._folder, given >> 20)
+        return given
+
+    # -- inside ------------------------------------------------------------------------------------------
+
+    async def _plan(self, uuid: bytes) -> tuple[Plan, str]:
+        """Where a call's packets are, in segments or in its hold, whichever has more; and why, if there are none."""
+        known = await self._beside(self._calls.find, uuid)
+        held = await self._beside(holds.get, self._folder, uuid)
+        if known is None and held is None:
+            raise VoipfleetError(f"{uuid.hex()}: this call is not known here: it is of another host, or older than all"
+                                 " packets that are kept; its record says which hosts saw it")  # fmt: skip
+        if known is None:
+            return held.plan, ""
+        await self._fresh([known])
+        found = await self._beside(plan, self._folder, known.keys, known.first, known.last)
+        if held and held.plan.bytes > found.bytes:
+            found = held.plan
+        return found, "no packets of this call are kept here any more, or none were"
+
+    async def _fresh(self, known: list[Known]) -> None:
+        """What the engine has of calls that ended just now is on the disk after this."""
+        if any(call.last > time.time_ns() - STAGED_NS for call in known):
+            await self._seal()
+
+    def _state(self, dry_run: bool) -> dict:
+        found = catalogue.read(self._folder)
+        limits, now = self._settings.limits, time.time_ns()
+        classes = {
+            kind: {"segments": len(found.entries[kind]), "bytes": found.size[kind], "oldest_ns": found.oldest(kind)}
+            for kind in KINDS
+        }
+        said = {"folder": str(self._folder), "bytes": sum(found.size.values()), "classes": classes,
+                "limit_bytes": limits.size, "floor_bytes": limits.floor,
+                "held": [{"uuid": held.uuid.hex(), "who": held.who, "why": held.why, "at": held.at,
+                          "bytes": held.plan.bytes} for held in holds.listed(self._folder)]}  # fmt: skip
+        if dry_run:
+            said["dry_run"] = retention.dry_run(self._folder, limits, now)
+        return said
+
+    async def _beside(self, function: Callable, *arguments):
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+        except OSError as error:
+            raise VoipfleetError(f"{self._folder}: {error.strerror or error}; check the disk and its rights") from error
