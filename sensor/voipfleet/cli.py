@@ -14,6 +14,7 @@ COMMANDS = {
     "read": ("read", "print the calls in a capture file"),
     "calls": ("calls", "print the calls in the database of this instance"),
     "pcap": ("pcap", "fetch the packets of one call from the sensors that have them"),
+    "ctl": ("ctl", "give a command to the daemon, to a sensor, or at a manager's port"),
     "status": ("status", "print the state of the running daemon"),
     "audit": ("audit", "print the audit log, and whether it is as it was written"),
     "keygen": ("keygen", "make the node's static key"),

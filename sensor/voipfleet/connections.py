@@ -6,7 +6,9 @@ import logging
 from pathlib import Path
 
 from voipfleet.asking.messages import Behind
+from voipfleet.asking.routes import MAX_KNOWN
 
+RETRY = 10.0  # s between tries while the database is away
 log = logging.getLogger("voipfleet")
 
 
@@ -36,6 +38,20 @@ async def open_links(service) -> None:
         from voipfleet.manage import port
 
         service.listeners.append(port.listener(service, identities, psks))
+
+
+async def remember(service) -> None:
+    """Sensors that the database knows are called by their names, though they have not come since the start. Runs for
+    ever, as all that an instance does in the background."""
+    from voipfleet.central.store import StoreUnavailable
+
+    while True:
+        try:
+            for uuid, name, last in (await service.stored.call(service.stored.store.known))[-MAX_KNOWN:]:
+                service.board.routes.remember(uuid, name, last / 1e9)
+            await asyncio.Event().wait()
+        except StoreUnavailable:
+            await asyncio.sleep(RETRY)
 
 
 def seen(service, host: Behind, via: str) -> None:

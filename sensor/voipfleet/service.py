@@ -99,6 +99,8 @@ class Service:
                     self._background(work)
             for listener in self.listeners:  # whoever connects is served at once
                 await listener.start()
+            if self.stored:
+                self._background(connections.remember(self))
             if self.uplink:
                 self._background(self.uplink.run())
             elif self.stored:

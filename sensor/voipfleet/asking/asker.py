@@ -24,6 +24,10 @@ Send = Callable[[bytes], Awaitable[None]]
 _decode_data, _decode_end = messages.decoder(Data), messages.decoder(End)
 
 
+async def no_data(data: bytes) -> None:
+    """Takes the data of an answer that has none."""
+
+
 class _Open:
     """A question that has no end yet: what has come and was not taken, and what may still come."""
 

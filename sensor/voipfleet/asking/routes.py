@@ -56,6 +56,11 @@ class Routes:
         self._own = own
         self._known: OrderedDict[bytes, Known] = OrderedDict()
 
+    def remember(self, uuid: bytes, name: str, since: float) -> None:
+        """A host that was known before this instance was started; it has not been heard of since then."""
+        if uuid not in self._known and len(self._known) < MAX_KNOWN and uuid != self._own:
+            self._known[uuid] = Known(uuid, name, [], since)
+
     def opened(self, uuid: bytes, name: str, asker: Asker) -> None:
         """A session with that host has begun."""
         self._add(uuid, name, Way(asker, uuid, 0))

@@ -108,6 +108,13 @@ class Store:
         with self._asking() as connection:
             return registry.sensors(connection, rhythms=self._rhythms)
 
+    def known(self) -> list[tuple[bytes, str, int]]:
+        """(uuid, name, ns when it was last heard of) of every sensor that ever connected."""
+        table = schema.sensors
+        with self._asking() as connection:
+            query = sa.select(table.c.uuid, table.c.name, table.c.last_seen).order_by(table.c.last_seen)
+            return [tuple(one) for one in connection.execute(query)]
+
     def forget(self, name: str) -> int:
         """Remove a sensor from that list; how many were of that name."""
         with self._guard(), self._engine.begin() as connection:

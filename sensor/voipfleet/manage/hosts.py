@@ -2,9 +2,10 @@
 
 import time
 
+from voipfleet.asking.asker import no_data
 from voipfleet.config import nearest
 from voipfleet.errors import VoipfleetError
-from voipfleet.manage.request import OPERATORS, Request, Send, as_uuid, no_data
+from voipfleet.manage.request import OPERATORS, Request, Send, as_uuid
 from voipfleet.show import harmless
 
 MAX_NAMED = 5  # candidates in a sentence
@@ -20,7 +21,7 @@ async def ctl(service, request: Request) -> dict:
     """One of the commands on another host."""
     from voipfleet.manage import table
 
-    uuid, name = _named(service, request.text("sensor")), request.text("command")
+    uuid, name = _named(service, request.text("sensor")), request.text("run")
     command, arguments = table.BY_NAME.get(name), request.arguments.get("arguments", {})
     if command is None or not command.over_link or command.group != OPERATORS:
         known = ", ".join(sorted(each.name for each in table.TABLE if each.over_link and each.group == OPERATORS))
@@ -69,6 +70,12 @@ def state(service, uuid: bytes) -> str:
         return "here"
     known = service.board.routes.get(uuid)
     return "connected" if known and known.way() else "offline"
+
+
+def since(service, uuid: bytes) -> float | None:
+    """Since when it is in that state, s since the epoch; None where that is not known."""
+    known = service.board.routes.get(uuid)
+    return round(known.since, 1) if known else None
 
 
 def offset_ms(service, uuid: bytes) -> float | None:

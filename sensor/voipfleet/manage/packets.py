@@ -49,36 +49,35 @@ async def fetch(service, request: Request) -> dict:
 
 
 async def hold(service, request: Request) -> dict:
-    """Keep a copy of a call's packets that retention never removes."""
+    """Keep a copy of a call's packets that retention never removes; at a central its record too."""
     why = request.text("why", "")
+    if (uuid := _of_database(service, request)) is not None:
+        await service.stored.call(service.stored.store.hold, uuid, request.who, why)
     return await _of_call(service, request, "hold", {"why": why}, lambda pool, uuid: pool.hold(uuid, request.who, why))
 
 
 async def release(service, request: Request) -> dict:
     """Give a held call back to retention."""
+    if (uuid := _of_database(service, request)) is not None:
+        await service.stored.call(service.stored.store.release, uuid)
     return await _of_call(service, request, "release", {}, lambda pool, uuid: pool.release(uuid))
 
 
 async def erase(service, request: Request) -> dict:
-    """Erase a call, or all calls of a number, here and on the hosts that have packets of them."""
+    """Erase a call, or all calls of a number: at a central its records, and packets wherever they are. Where one of
+    them is held there, nothing is erased."""
     number = request.text("number", "")
     if bool(number) == ("uuid" in request.arguments):
         raise VoipfleetError("erase: give a call or a number, one of both")
-    if number:
-        others = [(known.uuid, known.name, {"number": number}) for known in service.board.routes]
-        own = (service.own_uuid, service.name, {"number": number})
-        done, missed = await _each(service, request, "erase", [own, *others], lambda pool, _: pool.erase(number))
-        records = await _erase_records(service, number)
-        _audit(service, request, "erase", "", done, missed)
-        return {"records": records, "done": done, "missed": missed}
-    said = await _of_call(service, request, "erase", {}, lambda pool, uuid: pool.erase(uuid))
-    if service.stored and not _target(service, request):
-        # The record says where the packets are: it goes once they have, or when that is asked for.
-        keep = said["missed"] and not request.yes("force")
-        said["records"] = 0 if keep else await _erase_records(service, request.uuid())
-        if keep:
-            said["kept"] = "the record stays until all packets are erased; ask again then, or with force=yes"
-    return said
+    if not number:
+        return await _of_call(service, request, "erase", {}, lambda pool, uuid: pool.erase(uuid))
+    parts = await service.stored.call(service.stored.store.erase, None, number) if service.stored else []
+    known = [known.uuid for known in service.board.routes]
+    everybody = dict.fromkeys([service.own_uuid, *known, *dict(parts).values()])
+    asked = [(uuid, hosts.called(service, uuid), {"number": number}) for uuid in everybody]
+    done, missed = await _each(service, request, "erase", asked, lambda pool, _: pool.erase(number))
+    _audit(service, request, "erase", "", done, missed)
+    return {"records": len(parts), "done": done, "missed": missed}
 
 
 # -- inside ------------------------------------------------------------------------------------------
@@ -86,20 +85,30 @@ async def erase(service, request: Request) -> dict:
 Work = Callable[[object, bytes], Awaitable[dict]]
 
 
+def _of_database(service, request: Request) -> bytes | None:
+    """The call that is meant, where this instance's database has it and no single host is named."""
+    if service.stored and not _target(service, request) and not request.yes("here"):
+        return request.uuid()
+    return None
+
+
 async def _of_call(service, request: Request, command: str, arguments: dict, work: Work) -> dict:
     """At the host that is named; else at all that have packets of the call; here where no database says who has."""
     uuid, target = request.uuid(), _target(service, request)
-    own = (service.own_uuid, service.name, {"uuid": uuid.hex(), **arguments})
-    if target:
-        asked = [(target, hosts.called(service, target), own[2])]
-    elif service.stored and not request.yes("here"):
-        _, parts = await _parts(service, uuid.hex())
+    if _of_database(service, request) is not None:
+        if command == "erase":
+            parts = await service.stored.call(service.stored.store.erase, uuid)
+            if not parts:
+                raise _unknown(service)
+        else:
+            _, parts = await _parts(service, uuid.hex())
         asked = [(origin, hosts.called(service, origin), {"uuid": part.hex(), **arguments}) for part, origin in parts]
     else:
-        asked = [own]
+        host = target or service.own_uuid
+        asked = [(host, hosts.called(service, host), {"uuid": uuid.hex(), **arguments})]
     done, missed = await _each(service, request, command, asked, work)
     _audit(service, request, command, uuid.hex(), done, missed)
-    if missed and len(asked) == 1:
+    if missed and _of_database(service, request) is None:
         raise VoipfleetError(missed[0]["error"])
     return {"done": done, "missed": missed}
 
@@ -134,20 +143,19 @@ async def _parts(service, name: str):
         raise VoipfleetError(f"{service.name}: has no record of this call; ask at its central")
     found = await service.stored.call(service.stored.store.find_call, name)
     if found is None:
-        raise VoipfleetError(f"{service.name}: no call of that name is in the database; a call is in it once it has"
-                             " ended, `voipfleet calls` lists them")  # fmt: skip
+        raise _unknown(service)
     return found
+
+
+def _unknown(service) -> VoipfleetError:
+    return VoipfleetError(f"{service.name}: no call of that name is in the database; a call is in it once it has ended,"
+                          " `voipfleet calls` lists them")  # fmt: skip
 
 
 def _holder(service, part: bytes, origin: bytes) -> dict:
     return {"sensor": origin.hex(), "name": hosts.called(service, origin), "uuid": part.hex(),
-            "state": hosts.state(service, origin), "clock_offset_ms": hosts.offset_ms(service, origin)}  # fmt: skip
-
-
-async def _erase_records(service, what: bytes | str) -> int:
-    if not service.stored:
-        return 0
-    return await service.stored.call(service.stored.store.erase, what)
+            "state": hosts.state(service, origin), "since": hosts.since(service, origin),
+            "clock_offset_ms": hosts.offset_ms(service, origin)}  # fmt: skip
 
 
 def _audit(service, request: Request, command: str, uuid: str, done: list, missed: list) -> None:

@@ -62,10 +62,6 @@ class Request:
         return value
 
 
-async def no_data(data: bytes) -> None:
-    """Takes the data of an answer that has none."""
-
-
 def as_uuid(text: str) -> bytes:
     """The uuid that the text is; b"" where it is none."""
     return bytes.fromhex(text) if _UUID.fullmatch(text) else b""

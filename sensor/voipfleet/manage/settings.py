@@ -5,9 +5,10 @@ import logging
 import time
 
 from voipfleet import config, systemd
+from voipfleet.asking.asker import no_data
 from voipfleet.capture.bpf import compile_filter
 from voipfleet.errors import ConfigError, VoipfleetError
-from voipfleet.manage.request import ALL, Request, no_data
+from voipfleet.manage.request import ALL, Request
 from voipfleet.options import OPTIONS
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}

@@ -51,7 +51,7 @@ TABLE = (
     Command("reload", settings.reload, OPERATORS, True, "read the configuration file again", reference="`reload`",
             changes=True),
     Command("ctl", hosts.ctl, OPERATORS, False, "one of the commands above on another host",
-            "sensor=NAME or uuid, command=NAME, arguments={...}", reference="a connection to that sensor's manager"),
+            "sensor=NAME or uuid, run=COMMAND, arguments={...}", reference="a connection to that sensor's manager"),
     Command("find", packets.find, FETCHERS, False, "a call's record, and which hosts have packets of it",
             "call=CALL-ID or uuid"),
     Command("fetch", packets.fetch, FETCHERS, True, "the packets of a call that one host has",
@@ -59,7 +59,7 @@ TABLE = (
     Command("hold", packets.hold, FETCHERS, True, "keep a call's packets against retention", "uuid=UUID, why=TEXT"),
     Command("release", packets.release, FETCHERS, True, "give a held call back to retention", "uuid=UUID"),
     Command("erase", packets.erase, ROOT, True, "erase a call, or the calls of a number, wherever they are",
-            "uuid=UUID or number=NUMBER, force=no"),
+            "uuid=UUID or number=NUMBER"),
 )  # fmt: skip
 BY_NAME = {command.name: command for command in TABLE}
 
