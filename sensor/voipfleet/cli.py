@@ -15,6 +15,7 @@ COMMANDS = {
     "calls": ("calls", "print the calls in the database of this instance"),
     "pcap": ("pcap", "fetch the packets of one call from the sensors that have them"),
     "ctl": ("ctl", "give a command to the daemon, to a sensor, or at a manager's port"),
+    "listen": ("listen", "make the audio of a call a WAV file"),
     "status": ("status", "print the state of the running daemon"),
     "audit": ("audit", "print the audit log, and whether it is as it was written"),
     "keygen": ("keygen", "make the node's static key"),

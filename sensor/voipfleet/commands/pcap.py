@@ -11,9 +11,8 @@ from pathlib import Path
 from voipfleet.commands import DEFAULT_CONFIG
 from voipfleet.errors import FAILURE, OK, UsageError, VoipfleetError
 from voipfleet.fetching import daemon, files, flow, writing
-from voipfleet.fetching.gathering import Gathered, found, gathered
+from voipfleet.fetching.gathering import INTERRUPTED, Gathered, found, gathered
 
-INTERRUPTED = 130
 NONE = ("there is no wireshark on PATH; install it, or leave --wireshark out and open the file elsewhere:"
         " ssh HOST voipfleet pcap CALL -o - | wireshark -k -i -")  # fmt: skip
 

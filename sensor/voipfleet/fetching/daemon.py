@@ -1,8 +1,12 @@
 """Where the daemon of this host answers, for people who may ask it and need not be able to read its configuration."""
 
+import grp
+import os
+import pwd
 from pathlib import Path
 
 from voipfleet import config
+from voipfleet.manage.request import LISTENERS, refusal
 from voipfleet.options import BY_KEY
 
 
@@ -14,6 +18,21 @@ def socket(path: str) -> Path:
 def sip_ports(path: str) -> tuple[int, ...]:
     """Ports that carry SIP, likewise."""
     return tuple(_value(path, "sipport"))
+
+
+def may_not_listen(socket: Path) -> str:
+    """Why the daemon would leave the audio out for this user: the sentence of a refusal; "" where it would not."""
+    user = os.geteuid()
+    try:
+        if user in (0, socket.stat().st_uid) or grp.getgrnam(LISTENERS).gr_gid in {os.getegid(), *os.getgroups()}:
+            return ""
+    except (OSError, KeyError):
+        pass  # no daemon, which is told when it is asked; no such group on this host
+    try:
+        name = pwd.getpwuid(user).pw_name
+    except KeyError:
+        name = str(user)
+    return refusal(name, LISTENERS)
 
 
 def _value(path: str, key: str):

@@ -19,6 +19,8 @@ from voipfleet.fetching.showing import Showing
 from voipfleet.fetching.writing import LinkTypes, clock
 from voipfleet.show import harmless, local_time
 
+INTERRUPTED = 130  # exit code
+
 
 @dataclass(slots=True)
 class Gathered:
