@@ -14,8 +14,8 @@ NOTHING = "0" * 16
 # (path, owner, mode); what is not there is passed over but for the first ones
 MODES = [
     ("/etc/voipfleet/voipfleet.conf", "root:voipfleet", 0o640), ("/etc/voipfleet/secrets", "root:root", 0o700),
-    ("/var/lib/voipfleet", "voipfleet:voipfleet", 0o750), ("/run/voipfleet", "voipfleet:voipfleet", 0o750),
-    ("/run/voipfleet/control", "voipfleet:voipfleet", 0o660),
+    ("/var/lib/voipfleet", "voipfleet:voipfleet", 0o750), ("/run/voipfleet", "voipfleet:voipfleet", 0o755),
+    ("/run/voipfleet/control", "voipfleet:voipfleet", 0o666),
     ("/var/lib/voipfleet/node.key", "voipfleet:voipfleet", 0o600),
     ("/var/lib/voipfleet/outbox.db", "voipfleet:voipfleet", 0o600),
     ("/var/lib/voipfleet/audit.log", "voipfleet:voipfleet", 0o600),
