@@ -20,14 +20,14 @@ from voipfleet.calls import record
 from voipfleet.calls.record import CallRecord
 from voipfleet.packetstore import catalogue
 from voipfleet.packetstore.keys import keys_of
-from voipfleet.packetstore.segment import hour_ns
+from voipfleet.packetstore.segment import HOUR_NS, hour_ns
 
 log = logging.getLogger("voipfleet.pool")
 NAME = "calls.db"
 COMMIT_EVERY = 1.0  # s
 MAX_PENDING = 20_000  # records that wait while the disk refuses; beyond it the oldest go, counted
 PURGE_EVERY, PURGED_AT_ONCE = 600.0, 500  # s; rows
-EMPTY_NS = 3_600_000_000_000  # how long calls stay whose packets are on no disk yet, or never will be
+EMPTY_NS = 24 * HOUR_NS  # how long calls stay whose packets are on no disk yet, or never will be
 BEFORE_NS, AFTER_NS = 5_000_000_000, 60_000_000_000  # what a call's packets may be away from what its record says
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS calls (uuid BLOB PRIMARY KEY, revision INTEGER, call_id TEXT, caller TEXT, callee TEXT,
@@ -59,7 +59,7 @@ def span(call: CallRecord) -> tuple[int, int]:
     times = [call.setup_time, call.ring_time, call.answer_time, call.end_time]
     times += [at for stream in call.streams for at in (stream.first, stream.last)]
     times = [at for at in times if at] or [0]
-    return max(0, min(times) - BEFORE_NS), max(times) + AFTER_NS
+    return max(0, min(times) - BEFORE_NS), min(max(times) + AFTER_NS, 1 << 62)
 
 
 class CallIndex:
@@ -103,6 +103,7 @@ class CallIndex:
 
     def purge(self, before: int, *, held: Callable[[bytes], bool] = lambda uuid: False) -> int:
         """Forget calls that ended before `before` (ns) and are not held; how many."""
+        self.flush()
         query = f"SELECT rowid, uuid FROM calls WHERE last < ? AND rowid > ? ORDER BY rowid LIMIT {PURGED_AT_ONCE}"  # noqa: S608
         gone, after = 0, -1 << 63
         while rows := self._do(lambda db, after=after: db.execute(query, (before, after)).fetchall()) or []:
@@ -116,7 +117,9 @@ class CallIndex:
         """Commit what was put until now."""
         with self._lock:
             batch = [self._pending.popleft() for _ in range(len(self._pending))]
-            if batch and self._do(lambda db: db.executemany(_PUT, map(_row, batch))) is None:
+            rows = [row for call in batch if (row := _row(call))]
+            self.dropped += len(batch) - len(rows)
+            if rows and self._do(lambda db: db.executemany(_PUT, rows)) is None:
                 self._pending.extendleft(reversed(batch))
 
     def close(self) -> None:
@@ -214,7 +217,7 @@ class CallIndex:
 
 
 def oldest_packet(folder: Path, now: int) -> int:
-    """When the oldest hour begins of which packets are kept (ns), an hour before `now` at the latest."""
+    """When the oldest hour begins of which packets are kept (ns), a day before `now` at the latest."""
     hours = catalogue.hours(folder)
     return min([now - EMPTY_NS, *(hour_ns(hour) for hour in hours[:1])])
 
@@ -231,6 +234,10 @@ def _text(value: str) -> str:
     return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _row(call: CallRecord) -> tuple:
-    body = record.encode(call)
+def _row(call: CallRecord) -> tuple | None:
+    """None for a record that could not be read again."""
+    try:
+        body = record.encode(call)
+    except UnicodeError:
+        return None
     return (call.uuid, call.revision, _text(call.call_id), _text(call.caller), _text(call.callee), *span(call), body)

@@ -75,7 +75,7 @@ def _of_segment(pcap: Path, keys: np.ndarray, since: int, until: int, done: Eras
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))  # it is as old as it was
     finally:
         os.close(file)
-    rest = encode_index(np.delete(index.entries, gone), index.packets - packets, index.first, index.last)
+    rest = encode_index(np.delete(index.entries, gone), index.packets, index.first, index.last)
     _replace(idx, rest)
     if not pcap.exists():  # removed meanwhile, and the index must not come back
         idx.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ What may take long runs beside the event loop, so that many may ask at a time. E
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -33,10 +34,16 @@ class Pool:
         self._folder = settings.folder
         self._calls = CallIndex(settings.folder)
         self._threads = ThreadPoolExecutor(4, "pool")
+        self._fetches: Counter[str] = Counter()  # by how they ended
+        self._fetched = 0  # bytes
 
     def put(self, call: CallRecord) -> None:
         """A record that this host has made; never waits."""
         self._calls.put(call)
+
+    def report(self) -> dict:
+        """For `voipfleet status`, since the start."""
+        return {"fetches": dict(self._fetches), "fetched_bytes": self._fetched, "calls_dropped": self._calls.dropped}
 
     def limit(self, settings: StoreSettings) -> None:
         """Other limits from now on."""
@@ -58,6 +65,18 @@ class Pool:
     async def fetch(self, uuid: bytes, offset: int, audio: bool, send: Callable[[bytes], Awaitable[None]]) -> dict:
         """Send all packets of a call from byte `offset` on; without `audio` no voice. {"bytes", "digest", "packets",
         "missing"}, of all from byte 0."""
+        end = "failed"
+        try:
+            said = await self._send(uuid, offset, audio, send)
+            end = "ok"
+            return said
+        except (asyncio.CancelledError, ConnectionError):
+            end = "left"
+            raise
+        finally:
+            self._fetches[end] += 1
+
+    async def _send(self, uuid: bytes, offset: int, audio: bool, send: Callable[[bytes], Awaitable[None]]) -> dict:
         found, why = await self._plan(uuid)
         stream = Stream(found, offset=offset, cut_audio=not audio)
         parts = iter(stream)
@@ -74,6 +93,7 @@ class Pool:
         while data := await self._beside(some):
             for at in range(0, len(data), AT_ONCE):
                 await send(data[at : at + AT_ONCE])
+                self._fetched += min(AT_ONCE, len(data) - at)
         missing = "; ".join(filter(None, (stream.missing, why if not stream.packets else "")))
         return {"bytes": stream.bytes, "digest": stream.digest, "packets": stream.packets, "missing": missing}
 

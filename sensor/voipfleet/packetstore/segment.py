@@ -97,6 +97,8 @@ def encode_index(entries: np.ndarray, packets: int, first: int, last: int) -> by
 
 
 class Index(NamedTuple):
+    """`packets`: of the pcap, those that were erased too."""
+
     entries: np.ndarray
     packets: int
     first: int
