@@ -23,7 +23,7 @@ class Way:
     asker: Asker
     peer: bytes
     hops: int
-    heard: float = field(default_factory=time.time)  # s since the epoch, where there are hops
+    heard: float = field(default_factory=lambda: time.time())  # s since the epoch, where there are hops
 
     @property
     def open(self) -> bool:
@@ -82,6 +82,8 @@ class Routes:
         if way is None:
             self._add(told.uuid, told.name, Way(asker, peer, len(told.hops)))
         elif way.hops:
+            if not known.way():
+                known.changed = time.time()
             way.hops, way.heard = len(told.hops), time.time()
         return True
 
@@ -101,13 +103,13 @@ class Routes:
         known = self._known.get(uuid)
         if known is None:
             known = self._known[uuid] = Known(uuid, name, [], time.time())
-            if len(self._known) > MAX_KNOWN:
-                self._forget()
         elif not known.way():
             known.changed = time.time()
         known.name = name
         known.ways.append(way)
         self._known.move_to_end(uuid)
+        if len(self._known) > MAX_KNOWN:
+            self._forget()
 
     def _forget(self) -> None:
         """One that is gone, else one that others tell of, else the oldest."""

@@ -1,0 +1,380 @@
+"""Both ends of asking over one session: answers whole, within credit, cancelled, refused, and below records."""
+
+import asyncio
+import contextlib
+import hashlib
+import itertools
+import os
+import time
+import tracemalloc
+
+import pytest
+from support.wires import pair
+from voipfleet.asking import answerer as answering
+from voipfleet.asking import asker as asking
+from voipfleet.asking import messages
+from voipfleet.asking.answerer import Answerer
+from voipfleet.asking.asker import Asker, no_data
+from voipfleet.asking.messages import Ask, Data, End, More
+from voipfleet.errors import VoipfleetError
+from voipfleet.link import types
+
+TARGET = b"t" * 16
+
+
+@contextlib.asynccontextmanager
+async def session(run, *, busy=lambda: False, other=None):
+    """(asker, answerer, near end, far end) with both ends being read; `other` gets frames that are not of asking."""
+    near, far = pair()
+    asker, answerer = Asker(near, "branch1"), Answerer(far, run, busy=busy)
+
+    async def read_near():
+        async for kind, body in near:
+            if not asker.take(kind, body):
+                other(kind, body)
+        asker.ended()
+
+    async def read_far():
+        async for kind, body in far:
+            if not await answerer.take(kind, body):
+                other(kind, body)
+
+    tasks = [asyncio.create_task(read_near()), asyncio.create_task(read_far())]
+    try:
+        yield asker, answerer, near, far
+    finally:
+        await answerer.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def until(condition, seconds=5.0):
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def test_a_result_and_an_error_in_words():
+    async def run(ask, send):
+        if ask.command == "no":
+            raise VoipfleetError("not today; come back tomorrow")
+        if ask.command == "defect":
+            raise RuntimeError("secret")
+        return {"heard": messages.json_object(ask.arguments), "who": ask.who, "target": ask.target.hex()}
+
+    async with session(run) as (asker, *_):
+        said = await asker.ask(TARGET, "status", {"x": 1}, "root@hq", no_data)
+        assert said == {"heard": {"x": 1}, "who": "root@hq", "target": TARGET.hex()}
+        with pytest.raises(VoipfleetError, match=r"^not today; come back tomorrow$"):
+            await asker.ask(TARGET, "no", {}, "root", no_data)
+        with pytest.raises(VoipfleetError, match=r"defect: internal error \(RuntimeError\)") as error:
+            await asker.ask(TARGET, "defect", {}, "root", no_data)
+        assert "secret" not in str(error.value)
+
+
+async def test_data_arrives_whole_and_in_order_within_the_window():
+    data = os.urandom(3_000_000)
+
+    async def run(ask, send):
+        for at in range(0, len(data), 100_001):
+            await send(data[at : at + 100_001])
+        return {"digest": hashlib.blake2b(data).hexdigest()}
+
+    got = bytearray()
+
+    async def take(piece):
+        got.extend(piece)
+        await asyncio.sleep(0)
+
+    async with session(run) as (asker, _, _, far):
+        said = await asker.ask(TARGET, "fetch", {}, "root", take)
+        assert bytes(got) == data and said["digest"] == hashlib.blake2b(got).hexdigest()
+        assert max(size for kind, size in far.sent if kind == types.DATA) <= messages.MAX_DATA + 20
+
+
+async def test_nothing_more_is_sent_than_there_is_room_for():
+    sent = 0
+
+    async def run(ask, send):
+        nonlocal sent
+        while True:
+            await send(bytes(50_000))
+            sent += 50_000
+
+    hold = asyncio.Event()
+
+    async def take(piece):
+        await hold.wait()
+
+    async with session(run) as (asker, answerer, *_):
+        asked = asyncio.create_task(asker.ask(TARGET, "fetch", {}, "root", take))
+        await asyncio.sleep(0.2)
+        assert messages.WINDOW - 50_000 <= sent <= messages.WINDOW
+        hold.set()
+        await until(lambda: sent > 4 * messages.WINDOW)
+        asked.cancel()
+        await until(lambda: not answerer._running)
+
+
+async def test_who_is_gone_is_not_answered_any_more():
+    ended = []
+
+    async def run(ask, send):
+        try:
+            while True:
+                await send(bytes(1000))
+        finally:
+            ended.append(ask.number)
+
+    async with session(run) as (asker, answerer, *_):
+        asked = asyncio.create_task(asker.ask(TARGET, "fetch", {}, "root", no_data))
+        await asyncio.sleep(0.05)
+        asked.cancel()
+        await until(lambda: ended)
+        assert not answerer._running and not asker._open
+
+
+async def test_a_taker_that_fails_cancels_the_answer():
+    async def leave(piece):
+        raise ConnectionError("left")
+
+    async def run(ask, send):
+        while True:
+            await send(bytes(1000))
+
+    async with session(run) as (asker, answerer, *_):
+        with pytest.raises(ConnectionError):
+            await asker.ask(TARGET, "fetch", {}, "root", leave)
+        await until(lambda: not answerer._running)
+
+
+async def test_the_end_of_the_session_is_an_error_in_words():
+    async def run(ask, send):
+        await asyncio.sleep(60)
+
+    async with session(run) as (asker, _, near, _):
+        asked = asyncio.create_task(asker.ask(TARGET, "status", {}, "root", no_data))
+        await asyncio.sleep(0.05)
+        await near.close()
+        with pytest.raises(VoipfleetError, match="branch1: the connection ended before the answer did; ask again"):
+            await asked
+        with pytest.raises(VoipfleetError, match="the connection ended"):
+            await asker.ask(TARGET, "status", {}, "root", no_data)
+
+
+async def test_silence_is_an_error_in_words(monkeypatch):
+    monkeypatch.setattr(asking, "SILENCE", 0.05)
+
+    async def run(ask, send):
+        await asyncio.sleep(60)
+
+    async with session(run) as (asker, answerer, *_):
+        with pytest.raises(VoipfleetError, match="branch1: no answer within"):
+            await asker.ask(TARGET, "status", {}, "root", no_data)
+        await until(lambda: not answerer._running)  # it was cancelled there
+
+
+async def test_few_commands_at_once():
+    go = asyncio.Event()
+
+    async def run(ask, send):
+        await go.wait()
+        return {}
+
+    async with session(run) as (asker, *_):
+        asked = [asyncio.create_task(asker.ask(TARGET, "probe", {}, "root", no_data)) for _ in range(6)]
+        await asyncio.sleep(0.05)
+        refused = [task for task in asked if task.done()]
+        assert len(refused) == 2
+        for task in refused:
+            with pytest.raises(VoipfleetError, match="4 commands run already over this connection; try again later"):
+                await task
+        go.set()
+        assert [await task for task in asked if task not in refused] == [{}] * 4
+        assert await asker.ask(TARGET, "probe", {}, "root", no_data) == {}
+
+
+async def test_questions_that_wait_are_bounded_too(monkeypatch):
+    monkeypatch.setattr(asking, "MAX_OPEN", 2)
+
+    async def run(ask, send):
+        await asyncio.sleep(60)
+
+    async with session(run) as (asker, *_):
+        asked = [asyncio.create_task(asker.ask(TARGET, "probe", {}, "root", no_data)) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        with pytest.raises(VoipfleetError, match="2 questions wait for it already"):
+            await asker.ask(TARGET, "probe", {}, "root", no_data)
+        for task in asked:
+            task.cancel()
+
+
+async def test_arguments_and_results_that_are_too_long_are_sentences():
+    async def run(ask, send):
+        return {"x": "y" * (messages.MAX_RESULT + 1)}
+
+    async with session(run) as (asker, *_):
+        with pytest.raises(VoipfleetError, match="its arguments are longer than 16384 bytes"):
+            await asker.ask(TARGET, "status", {"x": "y" * 20_000}, "root", no_data)
+        with pytest.raises(VoipfleetError, match="more than a link takes at once"):
+            await asker.ask(TARGET, "status", {}, "root", no_data)
+
+
+async def test_while_records_wait_one_piece_a_second(monkeypatch):
+    monkeypatch.setattr(answering, "GIVE_WAY", 0.3)
+    monkeypatch.setattr(answering, "LOOK", 0.01)
+    waiting = True
+
+    async def run(ask, send):
+        await send(bytes(10 * messages.MAX_DATA))
+        return {}
+
+    times = []
+
+    async def take(piece):
+        times.append(time.monotonic())
+
+    async with session(run, busy=lambda: waiting) as (asker, *_):
+        asked = [asyncio.create_task(asker.ask(TARGET, "fetch", {}, "root", take)) for _ in range(3)]
+        await asyncio.sleep(1.0)
+        assert 2 <= len(times) <= 5  # of all three together
+        assert min(later - earlier for earlier, later in itertools.pairwise(times)) > 0.1
+        waiting = False
+        await asyncio.gather(*asked)
+        assert len(times) >= 30 and times[-1] - times[5] < 1.0
+
+
+async def test_an_asker_that_never_grants_more_is_given_up(monkeypatch):
+    monkeypatch.setattr(answering, "UNTAKEN", 0.1)
+    ended = []
+
+    async def run(ask, send):
+        try:
+            await send(bytes(10 * messages.WINDOW))
+        finally:
+            ended.append(ask.number)
+
+    near, far = pair()
+    answerer = Answerer(far, run)
+    await answerer.take(types.ASK, messages.encode(Ask(1, TARGET, "fetch", b"{}", "x")))
+    got = 0
+    async for kind, body in near:
+        if kind == types.END:
+            end = messages.decoder(End)(body)
+            break
+        got += len(messages.decoder(Data)(body).body)
+    assert got == messages.WINDOW and ended == [1]
+    assert "nobody took anything of the answer" in end.error
+
+
+async def test_more_credit_than_the_window_is_not_believed():
+    sent = 0
+
+    async def run(ask, send):
+        nonlocal sent
+        while True:
+            await send(bytes(1000))
+            sent += 1000
+
+    _, far = pair()
+    answerer = Answerer(far, run)
+    far.other.inbox = asyncio.Queue()  # takes everything
+    await answerer.take(types.ASK, messages.encode(Ask(1, TARGET, "fetch", b"{}", "x")))
+    for _ in range(100):
+        await answerer.take(types.MORE, messages.encode(More(1, messages.WINDOW)))
+    await asyncio.sleep(0.3)
+    assert sent <= 2 * messages.WINDOW
+    await answerer.close()
+
+
+async def test_who_sends_more_than_he_may_is_refused():
+    near, _ = pair()
+    asker = Asker(near, "branch1")
+    hold = asyncio.Event()
+
+    async def take(piece):
+        await hold.wait()
+
+    asked = asyncio.create_task(asker.ask(TARGET, "fetch", {}, "root", take))
+    await asyncio.sleep(0.01)
+    for _ in range(1000):
+        asker.take(types.DATA, messages.encode(Data(1, bytes(messages.MAX_DATA))))
+    waiting = asker._open[1].waiting
+    assert sum(len(message.body) for message in waiting if isinstance(message, Data)) <= messages.WINDOW
+    assert len(waiting) < 10
+    hold.set()
+    with pytest.raises(VoipfleetError, match="branch1 sends more than it was asked for"):
+        await asked
+    assert asker.take(types.DATA, messages.encode(Data(1, b"late")))  # of nothing that is open: passed over
+
+
+async def test_a_number_twice_and_frames_of_nothing():
+    async def run(ask, send):
+        await asyncio.sleep(60)
+
+    near, far = pair()
+    answerer = Answerer(far, run)
+    ask = messages.encode(Ask(1, TARGET, "probe", b"{}", "x"))
+    await answerer.take(types.ASK, ask)
+    await answerer.take(types.ASK, ask)
+    kind, body = await anext(near)
+    assert kind == types.END and "its number is in use" in messages.decoder(End)(body).error
+    for kind, message in ((types.MORE, More(9, 5)), (types.CANCEL, messages.Cancel(9))):
+        assert await answerer.take(kind, messages.encode(message))
+    assert not await answerer.take(types.PING, b"")
+    await answerer.take(types.CANCEL, messages.encode(messages.Cancel(1)))
+    await until(lambda: not answerer._running)
+
+
+async def test_a_command_that_is_cancelled_before_it_begins_leaves_its_place():
+    async def run(ask, send):
+        await asyncio.sleep(60)
+
+    _, far = pair()
+    answerer = Answerer(far, run)
+    for number in range(3 * answering.AT_ONCE):
+        await answerer.take(types.ASK, messages.encode(Ask(number, TARGET, "probe", b"{}", "x")))
+        await answerer.take(types.CANCEL, messages.encode(messages.Cancel(number)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert not answerer._running and not far.sent
+
+
+async def test_ten_large_answers_at_once_cost_little_memory_and_records_go_between():
+    """1 GiB is asked for ten times in parallel, of which four run; what else the session carries is not late."""
+    piece = bytes(256 << 10)
+
+    async def run(ask, send):
+        for _ in range((1 << 30) // len(piece)):
+            await send(piece)
+        return {"bytes": 1 << 30}
+
+    came, late = [], []
+
+    def other(kind, body):
+        late.append(time.monotonic() - float(body))
+        came.append(kind)
+
+    taken = 0
+
+    async def take(data):
+        nonlocal taken
+        taken += len(data)
+
+    tracemalloc.start()
+    async with session(run, other=other) as (asker, _, _, far):
+        asked = [asyncio.create_task(asker.ask(TARGET, "fetch", {}, "root", take)) for _ in range(10)]
+        for _ in range(20):
+            await asyncio.sleep(0.05)
+            await far.send(types.ACK, str(time.monotonic()).encode())
+        await until(lambda: len(came) == 20)
+        _, peak = tracemalloc.get_traced_memory()
+        refused = sum(task.done() for task in asked)
+        for task in asked:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+    tracemalloc.stop()
+    assert refused == 6 and taken > 4 * messages.WINDOW
+    assert peak < 8 << 20
+    assert max(late) < 0.5, late
