@@ -262,3 +262,63 @@ def test_how_large_a_segment_is():
     assert segment_size(Limits(), 0) == segment_size(Limits(size=100_000 * MB), 1 << 40) == 32 * MB
     assert segment_size(Limits(size=160 * MB, sizes={"sip": 80 * MB}), 1 << 40) == 5 * MB
     assert segment_size(Limits(), 64 * MB) == 2 * MB and segment_size(Limits(size=1), 1) == 64 << 10
+
+
+class Told:
+    """A clock that says what the test wants."""
+
+    settled, time = True, 0
+
+    def __init__(self, *_):
+        pass
+
+    def now(self, newest: int) -> int:
+        return self.time
+
+
+def test_days_count_from_when_a_segment_was_written_whatever_its_packets_say(tmp_path, monkeypatch):
+    """A host's clock may have been wrong: packets of 1970 are not old, and those of 2099 do not stay for ever."""
+    now = time.time_ns()
+    monkeypatch.setattr(writing, "UPKEEP", 0.01)
+    monkeypatch.setattr(writing, "Clock", Told)
+    monkeypatch.setattr(Told, "time", 0)
+    pool = pools.store(tmp_path, limits=Limits(ages={"sip": DAY_NS}))
+    for ts in (10**9, START, 4 * 10**18):
+        pools.give(pool, "sip", [Row(2, ts, b"s")])
+        pools.give(pool, "rtp", [Row(1, ts, b"r")])
+        wait(pool)
+    old, future, _ = pcaps(tmp_path, "sip")
+    os.utime(old, ns=(now - 2 * DAY_NS,) * 2)
+    os.utime(future, ns=(now + 900 * DAY_NS,) * 2)
+    for hour in {old.parent, future.parent}:
+        os.utime(hour)  # as if something had changed in it, so that it is looked at
+    wait_until(lambda: len(pool._writer.catalogue.entries["sip"]) == 3 and pool._writer.catalogue.newest > now + DAY_NS)
+    assert len(pcaps(tmp_path)) == 6  # nobody knows the time yet
+    monkeypatch.setattr(Told, "time", now)
+    wait_until(lambda: len(pcaps(tmp_path)) == 5)
+    assert not old.exists() and future.stat().st_mtime_ns == now
+    counters = pool.counters
+    assert counters["pool_evicted_days_bytes_total"] == counters["pool_evicted_sip_bytes_total"] == 8192
+    monkeypatch.setattr(Told, "time", now + 2 * DAY_NS)
+    wait_until(lambda: len(pcaps(tmp_path)) == 3)
+    assert len(pcaps(tmp_path, "rtp")) == 3 and pool.counters["pool_sip_bytes"] == 0
+    pool.close(time.monotonic() + 5)
+
+
+def wait_until(true) -> None:
+    end = time.monotonic() + 5
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_other_limits_while_it_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "UPKEEP", 0.01)
+    pool = pools.store(tmp_path)
+    for n in range(4):
+        pools.give(pool, "sip", [Row(2, START + n, b"s")])
+        wait(pool)
+    pool.limit(StoreSettings(tmp_path, Limits(size=2 * 8192)))
+    wait_until(lambda: len(pcaps(tmp_path)) == 2)
+    pool.close(time.monotonic() + 5)
+    assert [segment.parse_name(path.name)[0].first for path in pcaps(tmp_path)] == [START + 2, START + 3]
