@@ -16,6 +16,8 @@ COMMANDS = {
     "pcap": ("pcap", "fetch the packets of one call from the sensors that have them"),
     "ctl": ("ctl", "give a command to the daemon, to a sensor, or at a manager's port"),
     "listen": ("listen", "make the audio of a call a WAV file"),
+    "hold": ("hold", "keep the packets of a call against retention"),
+    "erase": ("erase", "erase a call, or all calls of a number, for good"),
     "status": ("status", "print the state of the running daemon"),
     "audit": ("audit", "print the audit log, and whether it is as it was written"),
     "keygen": ("keygen", "make the node's static key"),

@@ -2,8 +2,8 @@
 
     {"pcap": 1234}\n<1234 bytes of a nanosecond pcap>{"pcap": 56}\n<56 bytes>
 
-One file a link type, its packets in no order. A sensor is not trusted: what it says is checked before it is used. No
-I/O.
+One file a link type, its packets in no order; those of time 0 stand for what had vanished when it was to be sent. A
+sensor is not trusted: what it says is checked before it is used. No I/O.
 """
 
 import json
@@ -72,6 +72,8 @@ def _pcap(data: np.ndarray, who: str) -> Capture:
     link = struct.unpack_from("<I", data, 20)[0] & 0xFFFF
     starts = np.concatenate([np.zeros(0, np.int64), *_starts(data, who)])
     heads = np.lib.stride_tricks.sliding_window_view(data, HEAD)[starts].view("<u4").astype(np.int64)
+    real = heads[:, :2].any(axis=1)
+    starts, heads = starts[real], heads[real]
     return Capture(data, RAW_TYPES.get(link, link), heads[:, 0] * 1_000_000_000 + heads[:, 1], starts + HEAD,
                    heads[:, 2], np.maximum(heads[:, 3], heads[:, 2]))  # fmt: skip
 

@@ -28,6 +28,11 @@ def test_one_capture_a_file():
     assert parse(b"") == []
 
 
+def test_what_stands_for_vanished_packets_is_none():
+    (capture,) = parse(sent(pcap([(0, bytes(50)), (7, b"abc"), (0, b"")])))
+    assert capture.ts.tolist() == [7] and capture.caplen.tolist() == [3]
+
+
 def test_the_old_numbers_of_raw_are_one():
     (capture,) = parse(sent(pcap([(1, b"E")], 12)))
     assert capture.linktype == RAW
@@ -62,9 +67,9 @@ def test_what_is_no_such_stream_is_told(octets, fault):
 
 
 def test_a_capture_longer_than_a_stretch_is_read_whole():
-    packets = [(n, bytes([n & 255]) * (n % 1400)) for n in range(9000)]
+    packets = [(n, bytes([n & 255]) * (n % 1400)) for n in range(1, 9001)]
     (capture,) = parse(sent(pcap(packets)))
-    assert capture.ts.tolist() == list(range(9000)) and capture.caplen.tolist() == [len(d) for _, d in packets]
+    assert capture.ts.tolist() == list(range(1, 9001)) and capture.caplen.tolist() == [len(d) for _, d in packets]
     at, size = int(capture.offset[-1]), int(capture.caplen[-1])
     assert capture.data[at : at + size].tobytes() == packets[-1][1]
 

@@ -26,7 +26,7 @@ def of_two(links=(ETHERNET, ETHERNET)):
                   source("b2", [(TIME + 1_000_000, b"z" * 1500)], 3.0, links[1])])  # fmt: skip
 
 
-packets = st.lists(st.tuples(st.integers(0, LATEST), st.binary(max_size=90)), max_size=30)
+packets = st.lists(st.tuples(st.integers(1, LATEST), st.binary(max_size=90)), max_size=30)
 
 
 @pytest.mark.parametrize("name", ["pcap", "pcapng"])
