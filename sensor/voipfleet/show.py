@@ -15,6 +15,7 @@ from rich.text import Text
 from voipfleet import words
 from voipfleet.calls import record
 from voipfleet.calls.record import CallRecord, StreamRecord
+from voipfleet.harmless import harmless
 
 FOLDED = 24  # characters: longer numbers and sites go on in the next line of their cell
 LONGEST = 4 * FOLDED  # characters of a text, the rest being in the JSON: a number of 60 kB must not fill the screen
@@ -111,11 +112,6 @@ def local_time(ns: int) -> str:
     """Local time with milliseconds."""
     moment = datetime.datetime.fromtimestamp(ns // 1_000_000_000).astimezone()
     return moment.strftime("%Y-%m-%d %H:%M:%S") + f".{ns // 1_000_000 % 1000:03d}"
-
-
-def harmless(text: str) -> str:
-    """Text from the wire with control characters as \\xNN, so that a terminal only shows it."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 def _sides(call: CallRecord) -> list[list[StreamRecord]]:

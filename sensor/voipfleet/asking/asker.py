@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from voipfleet.asking import messages
 from voipfleet.asking.messages import Ask, Cancel, Data, End, More
 from voipfleet.errors import VoipfleetError
+from voipfleet.harmless import harmless
 from voipfleet.link import types
 from voipfleet.link.session import LinkClosed
 
@@ -128,7 +129,7 @@ class Asker:
 
     def _result(self, end: End) -> dict:
         if end.error:
-            raise VoipfleetError(end.error)
+            raise VoipfleetError(harmless(end.error))
         try:
             return messages.json_object(end.body)
         except ValueError:

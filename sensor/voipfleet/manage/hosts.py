@@ -5,8 +5,8 @@ import time
 from voipfleet.asking.asker import no_data
 from voipfleet.config import nearest
 from voipfleet.errors import VoipfleetError
+from voipfleet.harmless import harmless
 from voipfleet.manage.request import OPERATORS, Request, Send, as_uuid
-from voipfleet.show import harmless
 
 MAX_NAMED = 5  # candidates in a sentence
 

@@ -5,6 +5,7 @@ import contextlib
 from types import SimpleNamespace
 
 import pytest
+from support.joined import joined
 from support.lines import refuse
 from support.wires import pair
 from voipfleet.asking import messages, routes, switchboard
@@ -127,28 +128,11 @@ class Host:
 
 @contextlib.asynccontextmanager
 async def connected(sensor, receiver):
-    """`sensor` has a session with `receiver`, both ends are read, and it says its status once."""
-    near, far = pair()
-    peer = SimpleNamespace(sensor_uuid=sensor.uuid, name=sensor.name, address="192.0.2.9", key=bytes(32))
-    async with sensor.board.client(near, receiver.uuid) as mine:
-        with receiver.board.server(far, peer) as theirs:
-
-            async def read_near():
-                async for kind, body in near:
-                    assert await mine.take(kind, body)
-
-            async def read_far():
-                async for kind, body in far:
-                    assert theirs.take(kind, body)
-
-            tasks = [asyncio.create_task(work) for work in (read_near(), read_far(), mine.tell())]
-            theirs.status(status(sensor.name))
-            try:
-                yield theirs
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+    """`sensor` has a session with `receiver` and says its status once."""
+    who = {"uuid": sensor.uuid, "name": sensor.name, "central": receiver.uuid}
+    async with joined(sensor.board, receiver.board, **who) as line:
+        line.status(status(sensor.name))
+        yield line
 
 
 async def until(condition, seconds=5.0):
