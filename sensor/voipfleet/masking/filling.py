@@ -15,14 +15,15 @@ _SOLID = re.compile(rb"[^\r\n]++")
 def merged(*lists: Iterable[Span]) -> list[Span]:
     """All spans, in order, without overlaps."""
     found: list[Span] = []
+    done = -1
     for start, end in sorted(span for spans in lists for span in spans):
-        if end <= start:
+        if end <= start or end <= done:
             continue
-        if found and start <= found[-1][1]:
-            if end > found[-1][1]:
-                found[-1] = found[-1][0], end
+        if start <= done:
+            found[-1] = found[-1][0], end
         else:
             found.append((start, end))
+        done = end
     return found
 
 

@@ -96,9 +96,18 @@ def _body(low: bytes, start: int, keep: int, found: list[Span]) -> None:
             _text(low, at, session, keep, found, tokens.BODY)
         at = low.find(b"\n--", session + 1) if session < end else end
         at = end if at < 0 else at
-        for match in tokens.SDP_LINE.finditer(low, session, at):
-            _digits(low, *match.span(match.lastindex), keep, found)
-        for match in tokens.URI.finditer(low, session, at):
+        _session(low, session, at, keep, found)
+
+
+def _session(low: bytes, start: int, end: int, keep: int, found: list[Span]) -> None:
+    """A session description: names of users and sessions, addresses of people, and URIs; the other figures stay."""
+    for line in tokens.SDP_LINE.finditer(low, start, end):
+        _digits(low, *line.span(line.lastindex), keep, found)
+    if low.find(b"cname:", start, end) >= 0:
+        for name in tokens.SDP_NAME.finditer(low, start, end):
+            _digits(low, *name.span(1), keep, found)
+    if any(low.find(scheme, start, end) >= 0 for scheme in (b"sip", b"tel:")):
+        for match in tokens.URI.finditer(low, start, end):
             _uri(low, match, keep, found)
 
 
@@ -107,30 +116,32 @@ def _binary(low: bytes, found: list[Span]) -> None:
     boundary = tokens.BOUNDARY.search(low)
     end = 0
     for kind in tokens.BINARY.finditer(low):
-        if kind.start() < end or not (blank := BLANK_LINE.search(low, kind.end())):
-            continue
+        if kind.start() < end:
+            continue  # within one that is masked
+        if not (blank := BLANK_LINE.search(low, kind.end())):
+            return
         end = low.find(b"\n--" + boundary[1], blank.end() - 1) if boundary else -1
         end = len(low) if end < 0 else end
         found += solid(low, blank.end(), end)
 
 
 def _text(low: bytes, start: int, end: int, keep: int, found: list[Span], pattern: re.Pattern = tokens.TEXT) -> None:
+    if not tokens.ANY.search(low, start, end):
+        return
     for match in pattern.finditer(low, start, end):
         kind = match.lastindex
         if kind == tokens.HOST:
             _uri(low, match, keep, found)
         elif kind == tokens.RUN:
             first, last = match.span(kind)
-            if _counts(low, first, last) or tokens.DISPLAY.match(low, last, end):
+            if (last - first >= tokens.LEAST and _counts(low, first, last)) or tokens.DISPLAY.match(low, last, end):
                 _digits(low, first, last, keep, found)
         elif kind == tokens.PARAMETER:
             _digits(low, *match.span(kind), 0, found)
 
 
 def _counts(low: bytes, start: int, end: int) -> bool:
-    """Whether a run of digits is long enough for a number wherever it stands."""
-    if end - start < tokens.LEAST:
-        return False
+    """Whether a run has as many digits as make a number wherever it stands."""
     return sum(one[1] is not None for one in tokens.ONE.finditer(low, start, end)) >= tokens.LEAST
 
 

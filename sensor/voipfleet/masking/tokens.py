@@ -9,6 +9,7 @@ import re
 LEAST = 5  # digits that make a number where nothing says that one stands there: lengths, ports and years have fewer
 
 DIGIT = rb"(?:[0-9]|%3[0-9]|\xd9[\xa0-\xa9]|\xdb[\xb0-\xb9]|\xef\xbc[\x90-\x99])"
+ANY = re.compile(rb"[0-9\xd9\xdb\xef]")
 ONE = re.compile(rb"(" + DIGIT + rb")|%[0-9a-f]{2}")
 PLAIN = re.compile(rb"\+?([0-9]+)\Z")
 
@@ -42,7 +43,7 @@ _STAYS = rb"|".join(
 )
 _URI = rb"(?:sips?|tel|fax|pres|sms|h323):(?:([^\s<>\"@]{0,256}+)@)?+([^\s<>\";?,@&]*+)"
 _PARAMETER = rb";[ \t]*+(?:isub|ext|postd|rn|cic|phone-context)[ \t]*+=[ \t]*+([^;>\s\"@,?&]*+)"
-_RUN = rb"(" + DIGIT + rb"(?:[-. ()/]{0,2}+" + DIGIT + rb")*+)"
+_RUN = rb"(" + DIGIT + rb"(?:[-. ()/]{0,3}+" + DIGIT + rb")*+)"
 _LINES = rb"^(?:call-?id|cseq|via|content-length)[ \t]*+:[^\n]*+"
 HOST, PARAMETER, RUN = 2, 3, 4  # groups: what the last one that matched means; 1 is the user of a URI
 TEXT = re.compile(rb"|".join((_URI, _PARAMETER, _STAYS, _RUN)))
@@ -58,6 +59,7 @@ DISPLAY = re.compile(
 NUMBER_ONLY = re.compile(rb"(?!" + _QUAD + rb"\Z)[+*#()._-]*+(?:" + DIGIT + rb"[+*#()._-]*+)++\Z")
 USERNAME = re.compile(rb"username\*?+\s*+=\s*+(?:\"((?:[^\"\\]++|\\.)*+)|([^\s,;\"]++))", re.S)
 PASSPORT = re.compile(rb":\s*+[a-z0-9_-]++\.([a-z0-9_-]++)\.")  # RFC 8225: the numbers are in its second part
-SDP_LINE = re.compile(rb"\n(?:o=([^\s]*+)|[siep]=([^\r\n]*+))|cname:([^\s]++)")
+SDP_LINE = re.compile(rb"\n(?:o=([^\s]*+)|[siep]=([^\r\n]*+))")
+SDP_NAME = re.compile(rb"cname:([^\s]++)")  # RFC 5576: mostly user@host
 BINARY = re.compile(rb"^(?:content-type|c)[ \t]*+:\s*+application/(?:isup|qsig|x-q931|vnd\.3gpp\.sms)\b", re.M)
 BOUNDARY = re.compile(rb"boundary[ \t]*+=[ \t]*+\"?([^\";\s]++)")
