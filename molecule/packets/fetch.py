@@ -127,7 +127,7 @@ def who_may(one: Injected, folder: Path) -> None:
 
 def by_playbook(one: Injected, seen: list[compare.Packet], folder: Path) -> None:
     words = ["ansible-playbook", *inventories(), ROOT / "playbooks" / "fetch_pcap.yml",
-             "-e", f"voipfleet_call={one.call_id}", "-e", f"voipfleet_fetch_to={folder}/playbook.pcap"]  # fmt: skip
+             "-e", f"call={one.call_id}", "-e", f"to={folder}/playbook.pcap"]  # fmt: skip
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=os.environ | {"ANSIBLE_NOCOLOR": "1"})
     expect("playbooks/fetch_pcap.yml brings them to the controller", done.returncode == 0, done.stdout + done.stderr)
     faults = compare.differences(compare.read(folder / "playbook.pcap"), compare.of_call(seen, one.call_id, ports(0)))
@@ -153,7 +153,7 @@ def erased(one: Injected) -> None:
     marked = bytes(one.call_id, "ascii")
     stores = {"branch1": "/var/lib/voipfleet/pool", "branch2": "/srv/voipfleet/pool"}
     expect("its Call-ID stands in both stores", all(found(host, path, marked) for host, path in stores.items()))
-    done = voipfleet("hq", "erase", one.call_id)
+    done = voipfleet("hq", "erase", one.call_id, "--yes")
     expect("a call is erased", done.returncode == 0, done.stderr)
     for host, path in stores.items():
         expect(f"nothing of it is left on {host}", not found(host, path, marked))

@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where to: NAME.pcap, NAME.pcapng (an interface a sensor), or - for standard output (default: the first 8"
         " digits of the uuid, .pcap)",
     )  # fmt: skip
+    parser.add_argument("--pcapng", action="store_true", help="as pcapng, whatever FILE is called")
     parser.add_argument("--force", action="store_true", help="replace FILE where it is there")
     parser.add_argument("--ladder", action="store_true", help="print its messages; no file unless -o is given")
     parser.add_argument("--wireshark", action="store_true", help="open it in Wireshark; no file unless -o is given")
@@ -40,18 +41,20 @@ def run(args: argparse.Namespace) -> int:
     call, holders = found(socket, args.call)
     path = None
     if args.output not in (None, "-") or not (args.output or args.ladder or args.wireshark):
-        path = Path(args.output or f"{call.uuid.hex()[:8]}.pcap")
+        path = Path(args.output or f"{call.uuid.hex()[:8]}.pcap{'ng' if args.pcapng else ''}")
+        args.pcapng |= path.suffix == ".pcapng"
         files.free(path, args.force)
     try:
         with gathered(socket, call, holders, path) as have:
             for line in have.clocks:
                 print(line, file=sys.stderr)
             if path is not None:
-                files.write(path, _format(have, path.suffix == ".pcapng"), args.force)
+                files.write(path, _format(have, args.pcapng), args.force)
             elif args.output:
-                _pour(sys.stdout.buffer, _format(have, False))
+                _pour(sys.stdout.buffer, _format(have, args.pcapng))
             if args.ladder:
-                sys.stdout.reconfigure(errors="backslashreplace")  # a name need not be of the terminal's letters
+                if hasattr(sys.stdout, "reconfigure"):
+                    sys.stdout.reconfigure(errors="backslashreplace")  # a name need not be of the terminal's letters
                 flow.show(have.call, have.merged, daemon.sip_ports(args.config))
             if wireshark:
                 _open(wireshark, have)

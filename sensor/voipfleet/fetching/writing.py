@@ -27,7 +27,7 @@ def pcap(merged: Merged) -> Iterator[bytes]:
     links = merged.linktypes
     if len(links) > 1:
         raise LinkTypes(f"the sensors captured in different ways (link types {', '.join(map(str, links))}), and a"
-                        " pcap has room for one; give -o with a name that ends in .pcapng")  # fmt: skip
+                        " pcap has room for one; give --pcapng")  # fmt: skip
     yield MAGIC + struct.pack("<HHiIII", 2, 4, 0, 0, MAX_PACKET, *(links or [1]))
     head = struct.Struct("<4I").pack
     for ts, _, packet, wire in _packets(merged):

@@ -217,7 +217,8 @@ def test_link_types_that_differ_need_pcapng(fleet, play, capfd, tmp_path):
     bare = [(ts, packet[14:]) for ts, packet in play.packets[60:]]
     fleet.holdings[1].data = sent(pcap(bare, RAW))
     code, _, err = run(fleet, capfd)
-    assert code == 1 and err.endswith("give -o with a name that ends in .pcapng\n") and left(tmp_path) == []
+    assert code == 1 and err.endswith("a pcap has room for one; give --pcapng\n") and left(tmp_path) == []
+    assert run(fleet, capfd, "--pcapng")[0] == 0 and left(tmp_path) == [f"{fleet.call.uuid.hex()[:8]}.pcapng"]
     assert run(fleet, capfd, "-o", "a.pcapng")[0] == 0
     assert [packet[-40:] for _, packet in read("a.pcapng")] == [packet[-40:] for _, packet in play.packets]
 
@@ -269,7 +270,7 @@ def test_wireshark(fleet, play, capfd, tmp_path, monkeypatch):
     script.parent.mkdir()
     script.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/words\nexec /bin/cat > {tmp_path}/got\n')
     script.chmod(0o755)
-    assert run(fleet, capfd, "--wireshark")[0] == 0
+    assert run(fleet, capfd, "--wireshark")[0] == 0  # which is awaited
     assert (tmp_path / "words").read_text() == "-k -i -\n" and read(tmp_path / "got") == play.packets
     script.write_text("#!/bin/sh\nexec /bin/false\n")
     code, _, err = run(fleet, capfd, "--wireshark")

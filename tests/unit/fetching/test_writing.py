@@ -55,8 +55,7 @@ def test_a_pcap_says_one_link_type_only(tmp_path):
     with pytest.raises(VoipfleetError) as error:
         next(iter(writing.pcap(merged)))
     assert str(error.value) == (
-        "the sensors captured in different ways (link types 1, 101), and a pcap has room for one; give -o with a name"
-        " that ends in .pcapng"
+        "the sensors captured in different ways (link types 1, 101), and a pcap has room for one; give --pcapng"
     )
     assert read(written(tmp_path / "a", writing.pcapng(merged))) == packets_of(merged)
     unused = merge([source("a", [(TIME, b"x")]), source("b", [], linktype=RAW)])
