@@ -8,6 +8,7 @@ A test compares the files with what this module makes, so that they cannot drift
 import sys
 from pathlib import Path
 
+from voipfleet.manage import page as commands
 from voipfleet.metrics import table
 from voipfleet.options import OPTIONS, Option
 from voipfleet.topology.variables import ROLLOUT_SETS, VARIABLES
@@ -103,9 +104,16 @@ def metrics_page(project: Path) -> str:
     return written.partition(table.HEAD)[0] + table.page()
 
 
+def manager_page(project: Path) -> str:
+    """docs/manager.md: what a person wrote, then the table."""
+    written = (project / "docs" / "manager.md").read_text("utf-8")
+    return written.partition(commands.HEAD)[0] + commands.page()
+
+
 def files(project: Path) -> dict[Path, str]:
     """Path -> text of everything that is made."""
-    made = {project / "docs" / "keys.md": keys_page(), project / "docs" / "metrics.md": metrics_page(project)}
+    made = {project / "docs" / "keys.md": keys_page(), project / "docs" / "metrics.md": metrics_page(project),
+            project / "docs" / "manager.md": manager_page(project)}  # fmt: skip
     for role in _ROLES:
         made[project / "roles" / role / "meta" / "argument_specs.yml"] = argument_specs(role)
     return made
