@@ -44,7 +44,7 @@ def play(fleet, *words: str) -> tuple[int, str]:
     folder = fleet.config.parent
     env = os.environ | {"ANSIBLE_NOCOLOR": "1", "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
                         "PWD": str(fleet.here), "TMPDIR": str(fleet.temporary),
-                        "ANSIBLE_LOCAL_TEMP": str(folder / "ansible"), "ANSIBLE_LOCALHOST_WARNING": "false"}  # fmt: skip
+                        "ANSIBLE_LOCAL_TEMP": str(folder / "ansible")}  # fmt: skip
     command = [PLAYBOOK, "-v", "-i", folder / "hosts.yml", PROJECT / "playbooks" / "fetch_pcap.yml", *words]
     done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=fleet.here)
     assert not list(fleet.temporary.glob("voipfleet-*")), done.stdout

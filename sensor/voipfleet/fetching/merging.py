@@ -104,42 +104,49 @@ def merge(sources: list[Source]) -> Merged:
     ts = np.concatenate(times) if times else np.zeros(0, np.int64)
     keep = np.ones(len(ts), bool)
     if len(set(owner)) > 1:
-        keep[_copies(captures, ts, np.repeat(np.array(owner, np.int64), sizes))] = False
+        keep = ~_copies(captures, ts, np.repeat(np.array(owner, np.int64), sizes))
     order = np.nonzero(keep)[0]
     order = order[np.argsort(ts[order], kind="stable")]
     return Merged(sources, captures, owner, which[order], ts[order], row[order], copies=int(np.count_nonzero(~keep)))
 
 
-def _copies(captures: list[Capture], ts: np.ndarray, owner: np.ndarray) -> list[int]:
-    """The packets that are in the merged capture by another copy."""
+def _copies(captures: list[Capture], ts: np.ndarray, owner: np.ndarray) -> np.ndarray:
+    """Which packets are in the merged capture by another copy."""
     marks, size, cut = (np.concatenate(column) for column in zip(*map(identity.whole, captures), strict=True))
-    left_out: list[int] = []
-    seen_by: dict[int, set[int]] = {}  # sensors of a packet that stays, where they are several
-    for rows in _shared(marks, ts, owner):
+    left_out = np.zeros(len(ts), bool)
+    seen_by: dict[int, set[int]] = {}  # sensors of a packet that stays and is not whole, where they are several
+    pairs, groups = _shared(marks, ts, owner)
+    stay, go = pairs[:, ts[pairs[1]] - ts[pairs[0]] <= WINDOW]
+    left_out[go] = True
+    for row, other in zip(stay[cut[stay]].tolist(), go[cut[stay]].tolist(), strict=True):
+        seen_by[row] = {int(owner[row]), int(owner[other])}
+    for rows in groups:
         for stays, *others in _matched(rows, ts, owner):
-            left_out += others
+            left_out[others] = True
             if others and cut[stays]:
                 seen_by[stays] = {int(owner[row]) for row in (stays, *others)}
     if cut.any():
-        alone = np.ones(len(ts), bool)
-        alone[left_out] = False
-        heads = np.where(alone, np.concatenate([identity.heads(capture) for capture in captures]), 0)
-        for rows in _shared(heads, ts, owner):
-            left_out += _shortened(rows, ts, size, lambda row: seen_by.get(row, {int(owner[row])}))
+        heads = np.where(left_out, 0, np.concatenate([identity.heads(capture) for capture in captures]))
+        pairs, groups = _shared(heads, ts, owner)
+        for rows in (*pairs.T.tolist(), *groups):
+            left_out[_shortened(rows, ts, size, lambda row: seen_by.get(row, {int(owner[row])}))] = True
     return left_out
 
 
-def _shared(marks: np.ndarray, ts: np.ndarray, owner: np.ndarray) -> Iterator[list[int]]:
-    """The packets that have one mark, in the order of time, where more than one sensor has such a packet."""
+def _shared(marks: np.ndarray, ts: np.ndarray, owner: np.ndarray) -> tuple[np.ndarray, list[list[int]]]:
+    """The packets that have one mark, in the order of time, where more than one sensor has such a packet: those of
+    which there are two as two rows of an array, nearly all; then the others, a list each."""
     order = np.lexsort((ts, marks))
     order = order[np.searchsorted(marks[order], 1) :]
     if not len(order):
-        return
+        return np.zeros((2, 0), np.int64), []
     first = np.append(0, np.nonzero(np.diff(marks[order]))[0] + 1)
-    several = np.minimum.reduceat(owner[order], first) != np.maximum.reduceat(owner[order], first)
     ends = np.append(first[1:], len(order))
-    for low, high in zip(first[several].tolist(), ends[several].tolist(), strict=True):
-        yield order[low:high].tolist()
+    several = np.minimum.reduceat(owner[order], first) != np.maximum.reduceat(owner[order], first)
+    two = several & (ends - first == 2)
+    more = several & ~two
+    groups = [order[low:high].tolist() for low, high in zip(first[more].tolist(), ends[more].tolist(), strict=True)]
+    return np.stack((order[first[two]], order[first[two] + 1])), groups
 
 
 def _matched(rows: list[int], ts: np.ndarray, owner: np.ndarray) -> list[list[int]]:
