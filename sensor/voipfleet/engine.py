@@ -101,10 +101,10 @@ class Engine:
             self._checkpoint()
             if self._store:
                 self._store.tick()
-            for answer in self._orders.done():
-                self._sender.send(pipe.ANSWER, answer)
         else:
             self._done()
+        for answer in self._orders.done():
+            self._sender.send(pipe.ANSWER, answer)
         self._sender.pump()
         if time.monotonic() >= self._next_status:
             self._next_status = time.monotonic() + STATUS_EVERY

@@ -114,7 +114,8 @@ class Asker:
                     answer.news.clear()
                     await answer.news.wait()
         except TimeoutError:
-            raise VoipfleetError(f"{self.name}: no answer within {SILENCE:g} s; see its log, and try again") from None
+            raise VoipfleetError(f"{self.name}: no answer within {SILENCE:g} s; see its log (a release that cannot be"
+                                 " asked says nothing)") from None  # fmt: skip
         if not answer.waiting:
             raise self._gone()
         return answer.waiting.popleft()
