@@ -17,14 +17,15 @@ FEW = 4  # packets of one length that are moved one by one
 
 @dataclass(slots=True)
 class Sealed:
-    """A segment to be written: `image` is its pcap (uint8), `index` its index."""
+    """A segment to be written: the first `size` bytes of `memory` (uint8) are its pcap; `index`."""
 
     kind: str
     linktype: int
     first: int
     last: int
     packets: int
-    image: np.ndarray
+    memory: np.ndarray
+    size: int
     index: bytes
 
 
@@ -97,7 +98,7 @@ class Open:
         """(the segment or None, what waits for the next one or None, packets that are dropped).
 
         `verdict` says of the keys (ascending, each once) which are kept, wait, or are dropped; None: all are kept. At
-        most `most_carried` bytes wait, the latest. `take(size)` gives the memory for the segment.
+        most `most_carried` bytes wait, the latest. `take(size)` gives so much memory for the segment, or more.
         """
         keys, ts, sizes = (np.concatenate(column) for column in (self._keys, self._ts, self._sizes))
         order = _order(keys, ts)
@@ -121,7 +122,8 @@ class Open:
 
     def _transposed(self, order, sizes, ts, keys, lengths, take) -> Sealed:
         ends = PCAP_HEAD + np.cumsum(sizes)
-        image = take(int(ends[-1]))
+        memory = take(int(ends[-1]))
+        image = memory[: int(ends[-1])]
         image[:PCAP_HEAD] = np.frombuffer(pcap_head(self.linktype), np.uint8)
         places = np.full(self.packets, -1)
         places[order] = ends - sizes
@@ -140,7 +142,7 @@ class Open:
         entries["offset"] = PCAP_HEAD + np.cumsum(lengths) - lengths
         first, last = int(ts.min()), int(ts.max())
         index = encode_index(entries, len(order), first, last)
-        return Sealed(self.kind, self.linktype, first, last, len(order), image, index)
+        return Sealed(self.kind, self.linktype, first, last, len(order), memory, len(image), index)
 
     def _carried(self, waits: np.ndarray, keys: np.ndarray, ts: np.ndarray, sizes: np.ndarray) -> "Open":
         waits = np.sort(waits)

@@ -4,6 +4,8 @@ Capture never waits for it. What is given is at any moment stored, staged, waiti
 for one of three reasons: the writer was too slow, the disk refused, or no SDP named the stream.
 """
 
+import contextlib
+import mmap
 import os
 import time
 from collections import deque
@@ -13,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
+from voipfleet.packetstore.catalogue import PAGE
 from voipfleet.packetstore.retention import DAY_NS, REASONS, Limits
 from voipfleet.packetstore.segment import KINDS, MAX_CAPTURED, MAX_NS, RECORD_HEAD
-from voipfleet.packetstore.staging import DROP, KEEP, WAIT, Open, Sealed
+from voipfleet.packetstore.staging import DROP, KEEP, WAIT, Open
 from voipfleet.packetstore.writing import Writer
 from voipfleet.room import floor_of
 
@@ -243,16 +246,15 @@ class PacketStore:
             self._opens.append(carried)
         if sealed and not self._writer.put(sealed):
             self._dropped += sealed.packets
-            self._give(sealed)
-
-    def _give(self, sealed: Sealed) -> None:
-        self._spare.append(sealed.image)
+            self._spare.append(sealed.memory)
 
     def _memory(self, size: int) -> np.ndarray:
         """Memory that was used before has its pages: new one costs more than what is copied into it."""
         while self._spare:
             spare = self._spare.popleft()
-            whole = spare if spare.base is None else spare.base
-            if len(whole) >= size:
-                return whole[:size]
-        return np.empty(max(size, self._settings.segment + (1 << 16)), np.uint8)[:size]
+            if len(spare) >= size + PAGE:
+                return spare
+        new = mmap.mmap(-1, max(size, self._settings.segment) + (1 << 16))
+        with contextlib.suppress(OSError, AttributeError):
+            new.madvise(mmap.MADV_HUGEPAGE)  # packets are strewn over all of it
+        return np.frombuffer(new, np.uint8)

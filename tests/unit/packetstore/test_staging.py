@@ -42,7 +42,7 @@ def by_key(made: list[list[Row]]) -> dict[int, list[tuple[int, int, bytes]]]:
 
 
 def content(sealed) -> dict[int, list[tuple[int, int, bytes]]]:
-    index, image = segment.decode_index(sealed.index), sealed.image.tobytes()
+    index, image = segment.decode_index(sealed.index), sealed.memory[: sealed.size].tobytes()
     assert index.entries["key"].tolist() == sorted(set(index.entries["key"].tolist()))
     assert index.entries["length"].sum() + segment.PCAP_HEAD == len(image)
     found = {key: pools.records(image[at : at + size]) for key, at, size in index.entries.tolist()}
@@ -95,7 +95,7 @@ def test_of_what_waits_beyond_the_bound_the_latest_stays():
 @given(blocks)
 def test_a_segment_is_a_pcap_that_others_read(made):
     sealed, _, _ = seal(staged(made))
-    read = dpkt.pcap.Reader(io.BytesIO(sealed.image.tobytes()))
+    read = dpkt.pcap.Reader(io.BytesIO(sealed.memory[: sealed.size].tobytes()))
     assert read.datalink() == 1
     found = [data for _, data in read]
     assert sorted(found) == sorted(row.data for block in made for row in block)

@@ -186,6 +186,51 @@ def test_a_disk_that_refuses_is_told_once_and_when_it_is_well_again(tmp_path, mo
     pool.close(time.monotonic() + 5)
 
 
+def test_the_folder_of_an_hour_that_was_empty_for_others_is_made_again(tmp_path, monkeypatch):
+    pool = pools.store(tmp_path)
+    write, removed = writing._write_synced, []
+
+    def remove_first(path, *arguments, **more):
+        if not removed:
+            removed.append(path.parent.rmdir())
+        return write(path, *arguments, **more)
+
+    monkeypatch.setattr(writing, "_write_synced", remove_first)
+    pools.give(pool, "sip", [Row(2, START, b"s")])
+    pool.close(time.monotonic() + 5)
+    assert removed and pool.counters["pool_stored_packets_total"] == 1
+
+
+def test_a_file_system_that_takes_nothing_past_its_cache(tmp_path, monkeypatch):
+    opened, flags = os.open, []
+
+    def refuse(path, flag, *more, **named):
+        flags.append(flag & os.O_DIRECT)
+        if flag & os.O_DIRECT:
+            raise OSError(22, "Invalid argument")
+        return opened(path, flag, *more, **named)
+
+    monkeypatch.setattr(os, "open", refuse)
+    pool = pools.store(tmp_path)
+    for n in range(2):
+        pools.give(pool, "audio", [Row(1, START + n, bytes(400_000 >> 1))] * 2)
+        wait(pool)
+    pool.close(time.monotonic() + 5)
+    assert sum(map(bool, flags)) == 1 and pool.counters["pool_stored_packets_total"] == 4 and not pool.fault
+
+
+@pytest.mark.parametrize("size", [262_144 - 40, 262_144, 300_001])
+def test_a_pcap_ends_where_its_packets_end(tmp_path, size):
+    pool = pools.store(tmp_path)
+    for n in range(2):
+        pools.give(pool, "audio", [Row(1, START + n, b"x" * size)] * (3 - n))
+        wait(pool)
+    pool.close(time.monotonic() + 5)
+    for path, count in zip(pcaps(tmp_path), (3, 2), strict=True):
+        kept = min(size, segment.MAX_CAPTURED)
+        assert path.stat().st_size == 24 + count * (16 + kept) and len(pools.runs(path)[1]) == count * (16 + kept)
+
+
 def test_a_defect_costs_its_segment_only(tmp_path, monkeypatch, caplog):
     pool = pools.store(tmp_path)
     with monkeypatch.context() as patch:
@@ -295,13 +340,13 @@ def test_days_count_from_when_a_segment_was_written_whatever_its_packets_say(tmp
     wait_until(lambda: len(pool._writer.catalogue.entries["sip"]) == 3 and pool._writer.catalogue.newest > now + DAY_NS)
     assert len(pcaps(tmp_path)) == 6  # nobody knows the time yet
     monkeypatch.setattr(Told, "time", now)
-    wait_until(lambda: len(pcaps(tmp_path)) == 5)
+    wait_until(lambda: pool.counters["pool_evicted_segments_total"] and len(pcaps(tmp_path)) == 5)
     assert not old.exists() and future.stat().st_mtime_ns == now
     counters = pool.counters
     assert counters["pool_evicted_days_bytes_total"] == counters["pool_evicted_sip_bytes_total"] == 8192
     monkeypatch.setattr(Told, "time", now + 2 * DAY_NS)
-    wait_until(lambda: len(pcaps(tmp_path)) == 3)
-    assert len(pcaps(tmp_path, "rtp")) == 3 and pool.counters["pool_sip_bytes"] == 0
+    wait_until(lambda: pool.counters["pool_sip_bytes"] == 0)
+    assert len(pcaps(tmp_path, "rtp")) == len(pcaps(tmp_path)) == 3
     pool.close(time.monotonic() + 5)
 
 
