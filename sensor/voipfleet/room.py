@@ -26,6 +26,11 @@ def floor_of(total: int, min_gb: int, min_percent: int) -> int:
     return min(min_gb * GB, total * max(min_percent, 10) // 100)
 
 
+def reserve_of(total: int) -> int:
+    """Bytes of the reserve on a file system with `total` bytes."""
+    return min(MAX_BALLAST, total // 100)
+
+
 class Room:
     """`givers`, in their order, are asked for so many bytes and say how many they gave back; (who comes before packets
     that wait, once there is something of less worth, is put before them)."""
@@ -35,7 +40,7 @@ class Room:
         self.givers: list[Giver] = []
         total = _space(folder)[0]
         self.floor = floor_of(total, min_gb, min_percent)
-        self._reserve = min(MAX_BALLAST, total // 100)
+        self._reserve = reserve_of(total)
         self._tell_at = 0.0
 
     @property

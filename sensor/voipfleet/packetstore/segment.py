@@ -9,6 +9,7 @@ import datetime
 import re
 import struct
 import time
+from functools import lru_cache
 from typing import NamedTuple
 from zlib import crc32
 
@@ -25,7 +26,7 @@ _MAGIC = b"vfpool\x00\x01"
 _HEAD = struct.Struct("<8sIIIqq")  # magic, checksum of all that follows, runs, packets, first and last ns
 INDEX_HEAD = _HEAD.size
 _NAME = re.compile(r"(sip|rtp|audio)-(\d{1,19})-(\d{1,19})-([0-9a-f]{8})(\.pcap|\.idx)?")
-_HOUR = re.compile(r"\d{4}-\d\d-\d\dT\d\d")
+_HOUR = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d)", re.ASCII)
 
 
 class Name(NamedTuple):
@@ -66,12 +67,13 @@ def hour_of(ns: int) -> str:
     return time.strftime("%Y-%m-%dT%H", time.gmtime(ns // 1_000_000_000))
 
 
+@lru_cache(maxsize=16_384)
 def hour_ns(name: str) -> int | None:
     """When the hour of that folder begins (ns); None for any other folder."""
-    if not _HOUR.fullmatch(name):
+    if not (found := _HOUR.fullmatch(name)):
         return None
     try:
-        begins = datetime.datetime.strptime(name, "%Y-%m-%dT%H").replace(tzinfo=datetime.UTC)
+        begins = datetime.datetime(*map(int, found.groups()), tzinfo=datetime.UTC)
     except ValueError:
         return None
     return int(begins.timestamp()) * 1_000_000_000

@@ -20,7 +20,7 @@ from voipfleet.packetstore.retention import DAY_NS, REASONS, Limits
 from voipfleet.packetstore.segment import KINDS, MAX_CAPTURED, MAX_NS, RECORD_HEAD
 from voipfleet.packetstore.staging import DROP, KEEP, WAIT, Open
 from voipfleet.packetstore.writing import Writer
-from voipfleet.room import floor_of
+from voipfleet.room import floor_of, reserve_of
 
 __all__ = ["DROP", "KEEP", "WAIT", "PacketStore", "StoreSettings"]
 SEGMENT = 32 << 20  # bytes of a segment, at most
@@ -46,7 +46,7 @@ class StoreSettings:
 
     @property
     def floor(self) -> int:
-        """Bytes of the file system that stay free."""
+        """Bytes of the file system that stay free, with room for the reserve: records need none of this store's."""
         return self.limits.floor
 
     @property
@@ -69,7 +69,7 @@ class StoreSettings:
             age=config.maxpooldays and config.maxpooldays * DAY_NS,
             sizes={kind: size * MB for kind, size in sizes.items() if size},
             ages={kind: days * DAY_NS for kind, days in ages.items() if days},
-            floor=floor_of(disk, config.autocleanmingb, config.autocleanspoolminpercent),
+            floor=floor_of(disk, config.autocleanmingb, config.autocleanspoolminpercent) + 3 * reserve_of(disk),
         )
         return cls(folder=spool / "pool", limits=limits, savesip=config.savesip, savertp=config.savertp,
                    savertcp=config.savertcp, segment=segment_size(limits, disk))  # fmt: skip

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import threading
 import time
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import pools
 from support.pools import START, Row, law
+from voipfleet import room
 from voipfleet.packetstore import segment, writer, writing
 from voipfleet.packetstore.retention import DAY_NS, Limits
 from voipfleet.packetstore.staging import DROP, KEEP, WAIT
@@ -295,7 +297,8 @@ autocleanmingb = 0
 """
     found = StoreSettings.from_config(parse(text, "x"))
     assert found.folder == tmp_path / "pool" and (found.savesip, found.savertp, found.savertcp) == (True, "yes", False)
-    assert found.limits == Limits(1000 * MB, 90 * DAY_NS, {"audio": 320 * MB}, {"sip": 30 * DAY_NS}, 0)
+    assert found.limits == Limits(1000 * MB, 90 * DAY_NS, {"audio": 320 * MB}, {"sip": 30 * DAY_NS}, found.floor)
+    assert found.floor == 3 * room.reserve_of(shutil.disk_usage(tmp_path).total) > 0
     assert found.saves and found.segment <= 20 * MB
     limits = [f"maxpool{kind}{what}" for kind in ("", *segment.KINDS) for what in ("size", "days")]
     nothing = SimpleNamespace(**dict.fromkeys(limits), spooldir=tmp_path / "none", savesip=False, savertp="no",
