@@ -25,6 +25,8 @@ async def status(service) -> dict:
         report["totals"] = totals
     if service.engine:
         report["capture"] = {"interfaces": list(service.config.interface or ()), **service.engine.status}
+    if service.pool:
+        report["pool"] = service.pool.report()
     if service.uplink:
         report["link"] = service.uplink.report()
     if service.packets:

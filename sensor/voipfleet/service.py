@@ -20,7 +20,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from voipfleet import __version__, connections, memory, privileges, report, systemd
+from voipfleet import __version__, connections, keeping, memory, privileges, report, systemd
 from voipfleet.asking.switchboard import Switchboard
 from voipfleet.audit import Audit
 from voipfleet.config import Config
@@ -88,10 +88,12 @@ class Service:
             if self._stores:
                 await self._open_store()
             await connections.open_links(self)
+            keeping.open_pool(self)
             if self.engine:
                 self._listen()
             self._background(self.spool.run())
             self._background(self.room.run())
+            self._background(keeping.remember(self))
             self._background(self._watchdog())
             self._background(self.counting.run())
             if self.packets:
@@ -180,6 +182,8 @@ class Service:
             await self.spool.close(self.room.drop_reserve)
         if self.stored:
             await self.stored.close()
+        if self.pool:
+            await asyncio.to_thread(self.pool.close)
         await self.counting.close()
         await manager.close()
         if self.audit:
@@ -288,7 +292,7 @@ class Service:
     def own_status(self) -> Status:
         return Status(
             self.name, self.config.id_sensor or 0, __version__, self.mode(), self.config.site or "",
-            int(self.started * 1e9), self._counters(),
+            int(self.started * 1e9), keeping.figures(self) | self._counters(),
         )  # fmt: skip
 
     def _counters(self) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from voipfleet.calls import record
+from voipfleet.calls.record import CallRecord
 from voipfleet.records.messages import CALL, CHECKPOINT
 from voipfleet.records.open_calls import OpenCalls
 from voipfleet.records.outbox import Origin
@@ -15,6 +16,7 @@ class Intake:
     def __init__(self, spool: Spool, name: str, offset: Callable[[], float | None]):
         self._spool, self._name, self._offset = spool, name, offset
         self.open_calls = OpenCalls()
+        self.ended: Callable[[CallRecord], None] = lambda call: None  # is told of each record
         self._held: list[tuple[bytes, int, int, bytes]] = []
         self._through = 0
 
@@ -60,4 +62,5 @@ class Intake:
             self.open_calls.put(call, body)
         else:
             self.open_calls.ended(call.uuid)
+            self.ended(call)
         return call.uuid, call.revision, kind, body
