@@ -68,7 +68,7 @@ def records(call_id: str) -> list[dict]:
 def fetched(call_id: str, folder: Path, name: str = "call.pcap", user: str = "root") -> Path:
     """A call's packets as `voipfleet pcap` on the central writes them, brought here. Failed in its own words."""
     there = f"/tmp/{user}-{name}"
-    done = voipfleet("hq", "pcap", call_id, "-o", there, user=user)
+    done = voipfleet("hq", "pcap", call_id, "-o", there, "--force", user=user)
     if done.returncode:
         raise Failed(f"voipfleet pcap {call_id} as {user}: {done.stderr}")
     return brought(there, folder)

@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import compare
 import wire
-from stage import HQ, Call, Failed, bed, call, expect, fetched, ports, records, until, voipfleet
+from stage import HQ, Call, Failed, Injected, bed, call, expect, fetched, ports, records, until, voipfleet
 
 SHORT = Call("answered", "210000111", "220000011", packets=60)
 LONG = Call("answered", "210000112", "220000012", packets=200)
@@ -19,11 +19,13 @@ DISK, FLOOD = 64, 20  # MiB of it; seconds
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
-        killed(Path(name))
+        before = killed(Path(name))
     small_disk()
+    not_there(before)
 
 
-def killed(folder: Path) -> None:
+def killed(folder: Path) -> Injected:
+    """The call before."""
     before = call(SHORT, 4)
     until(lambda: [r for r in records(before.call_id) if r["views"] == 2], 20)
     first = compare.read(fetched(before.call_id, folder))
@@ -42,6 +44,7 @@ def killed(folder: Path) -> None:
     expect("by the sensor that was killed, too", b"branch1" in names)
     left = bed("exec", "branch1", "find", "/var/lib/voipfleet/pool", "-name", "*.part").split()
     expect("nothing half written is left", not left, str(left))
+    return before
 
 
 def main_pid() -> str:
@@ -72,6 +75,17 @@ def small_disk() -> None:
     expect("and the records of that time arrived", both)
     status = voipfleet("branch2", "status", "--wait", "10")
     expect("that sensor is well", status.returncode == 0, status.stderr)
+
+
+def not_there(before: Injected) -> None:
+    """A call whose packets made room for others on one sensor, and then a sensor that is off."""
+    said = voipfleet("hq", "pcap", before.call_id, "-o", "/tmp/evicted.pcap").stderr.strip()
+    expect("what made room for others is said to be gone there", "branch2: no packets of this call" in said, said)
+    bed("exec", "branch1", "systemctl", "stop", "voipfleet")
+    said = voipfleet("hq", "pcap", before.call_id, "-o", "/tmp/offline.pcap").stderr.strip()
+    expect("and a sensor that is off is said to be", "branch1: is offline since" in said, said)
+    bed("exec", "branch1", "systemctl", "start", "voipfleet")
+    print(f"      {said}")
 
 
 def df() -> tuple[int, int]:
