@@ -64,6 +64,7 @@ bench: venv packages ## measure: the analysis beside its peers, a live sensor, w
 	@$(BIN)/python benchmarks/offline.py
 	@$(BIN)/python benchmarks/live.py
 	@$(BIN)/python benchmarks/mirror.py
+	@$(BIN)/python benchmarks/packetstore.py
 	@$(BIN)/python benchmarks/ingest.py
 	@$(BIN)/python benchmarks/fleet.py
 
