@@ -15,7 +15,8 @@ from types import SimpleNamespace
 
 from support import netns
 from support import records as made_up
-from support.lines import board
+from support.lines import refuse
+from voipfleet.asking.switchboard import Switchboard
 from voipfleet.calls import record
 from voipfleet.link import keys
 from voipfleet.records.messages import CALL, Status
@@ -42,6 +43,7 @@ class Sensor:
         self.config = SimpleNamespace(server_key=(pin,), spooldir=folder, server_destination=("127.0.0.1",),
                                       server_destination_port=port)  # fmt: skip
         self.uplink = self.spool = None
+        self.answers = refuse  # what it does when it is asked, as asking.switchboard.Switchboard has it
         self._thread: threading.Thread | None = None
 
     def start(self) -> "Sensor":
@@ -122,8 +124,9 @@ class Sensor:
         self._loop.set_default_executor(ThreadPoolExecutor(2))
         self.spool = Spool(open_outbox(self.folder / "outbox.db", **self._outbox))
         self.spool.pending = lambda: len(self.spool._pending)
+        board = Switchboard(self.spool.sensor_uuid, self.name, lambda *asked: self.answers(*asked), lambda *_: None)
         self.uplink = records_uplink(self.config, self.identity, self._psk, spool=self.spool, name=self.name,
-                                     status=self._status, board=board(self.spool.sensor_uuid, self.name))  # fmt: skip
+                                     status=self._status, board=board)  # fmt: skip
         work = [asyncio.create_task(self.spool.run()), asyncio.create_task(self.uplink.run())]
         self._ready.set()
         stop = asyncio.create_task(self._stop.wait())
