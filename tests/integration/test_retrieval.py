@@ -65,3 +65,84 @@ def test_a_call_is_fetched_as_it_was_on_the_wire(namespace, tmp_path):
         audit = hq.command("audit").stdout
         assert audit.count("pcap_fetch") == 3
         assert s1.command("audit").stdout.count("pcap_fetch") == 3
+
+
+def test_a_call_that_two_sensors_saw_is_merged(namespace, tmp_path):
+    """Each packet once, and the file says who saw it; what one of them cannot give is told."""
+    with Hosts(namespace, tmp_path) as hosts:
+        hq = hosts.add("hq", server_bind="127.0.0.1")
+        s1, s2 = (hosts.add(name, interface="vb", **WHOLE, **LOCAL) for name in ("s1", "s2"))
+        hosts.start()
+        with tcpdump(hosts, tmp_path / "wire.pcap"):
+            hosts.place(1, rtp=40)
+        hq.until(lambda _: [call["views"] for call in hq.calls()] == [2])
+        (call,) = hq.calls()
+        out = tmp_path / "both.pcapng"
+        said = hq.command("pcap", call["uuid"], "-o", str(out))
+        assert said.returncode == 0 and "s1" in said.stderr and "s2" in said.stderr, said.stderr
+        assert sorted(frame for _, frame in packets(out)) == sorted(frame for _, frame in packets(tmp_path / "wire.pcap"))
+        assert b"s1" in out.read_bytes() and b"s2" in out.read_bytes()
+        s2.stop()
+        said = hq.command("pcap", call["uuid"], "-o", str(tmp_path / "one.pcap"), timeout=120)
+        assert said.returncode == 1 and "s2: is offline since" in said.stderr, said.stderr
+        assert len(packets(tmp_path / "one.pcap")) == 86
+
+
+def test_a_chain_and_a_restart(namespace, tmp_path):
+    """Where another host analyses, that one has the packets; they are there after kill -9, once they are on its disk;
+    all hosts are seen at the central, also those behind the receiver."""
+    with Hosts(namespace, tmp_path) as hosts:
+        hq = hosts.add("hq", server_bind="127.0.0.1")
+        relay = hosts.add("relay", mirror_bind="127.0.0.1", **WHOLE, **LOCAL)
+        hosts.add("source", interface="vb", mirror_destination="127.0.0.1")
+        hosts.start()
+        hosts.place(1, rtp=40)
+        ((call,)) = arrive(hq, [1], 30)
+        assert (call["sensor"], call["analysed_by"]) == ("source", "relay")
+        first = tmp_path / "first.pcap"
+        assert hq.command("pcap", call["uuid"], "-o", str(first)).returncode == 0
+        assert len(packets(first)) == 86
+        relay.kill()
+        subprocess.run(["pkill", "-9", "-f", str(relay.config)], check=False)
+        relay.start()
+        again = tmp_path / "again.pcap"
+        hq.until(lambda status: any(one["name"] == "relay" for one in status["sensors"]))
+        said = hq.command("pcap", call["uuid"], "-o", str(again))
+        assert said.returncode == 0 and again.read_bytes() == first.read_bytes(), said.stderr
+        seen = {one["name"]: one for one in json.loads(hq.command("ctl", "sensors", "--json").stdout)["sensors"]}
+        assert seen["source"]["via"] == "relay" and seen["relay"]["state"] == "connected"
+        assert json.loads(hq.command("ctl", "source", "version", "--json").stdout)["name"] == "source"
+
+
+def test_headers_only_holds_and_erasure(namespace, tmp_path):
+    """What is kept by default; a held call survives what retention does, an erased one is nowhere any more."""
+    with Hosts(namespace, tmp_path) as hosts:
+        hq = hosts.add("hq", server_bind="127.0.0.1")
+        s1 = hosts.add("s1", interface="vb", **LOCAL)
+        hosts.start()
+        hosts.place(1, 2, rtp=40)
+        calls = {int(call["caller"]): call for call in arrive(hq, [1, 2])}
+        out = tmp_path / "1.pcap"
+        assert hq.command("pcap", calls[1]["uuid"], "-o", str(out)).returncode == 0
+        sizes = [len(frame) for _, frame in packets(out)]
+        assert sizes.count(14 + 20 + 8 + 12) == 80 and len(sizes) == 86
+        said = hq.command("listen", calls[1]["uuid"], "-o", str(tmp_path / "1.wav"))
+        assert said.returncode == 1 and "savertp" in said.stderr, said.stderr
+        said = hq.command("hold", calls[1]["uuid"], "--why", "complaint 7")
+        assert said.returncode == 0, said.stderr
+        for segment in (s1.folder / "spool" / "pool").glob("20*/*"):
+            segment.unlink()
+        held = tmp_path / "held.pcap"
+        said = hq.command("pcap", calls[1]["uuid"], "-o", str(held))
+        assert said.returncode == 0 and held.read_bytes() == out.read_bytes(), said.stderr
+        said = hq.command("pcap", calls[2]["uuid"], "-o", str(tmp_path / "2.pcap"))
+        assert said.returncode == 1 and "no packets" in said.stderr, said.stderr
+        said = hq.command("erase", calls[1]["uuid"], "--yes")
+        assert said.returncode == 1 and "held" in said.stderr, said.stderr
+        assert hq.command("hold", "--release", calls[1]["uuid"]).returncode == 0
+        said = hq.command("erase", calls[1]["uuid"], "--yes")
+        assert said.returncode == 0, said.stderr
+        assert [int(call["caller"]) for call in hq.calls()] == [2]
+        assert "no call of that name" in hq.command("pcap", calls[1]["uuid"]).stderr
+        events = {line["event"] for line in map(json.loads, (s1.folder / "spool" / "audit.log").read_text().splitlines())}
+        assert {"pcap_fetch", "hold", "release", "erase"} <= events
