@@ -4,15 +4,16 @@ No I/O. Packets are held as the records that they become in the pcap, those of a
 so that NumPy moves all of them at once: once into here, once into the segment.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 
 from voipfleet.packetstore.segment import ENTRY, PCAP_HEAD, RECORD_HEAD, encode_index, heads, pcap_head
 
 KEEP, WAIT, DROP = 0, 1, 2
-FEW = 4  # packets of one length that are moved one by one
+FEW = 16  # packets of one length from which on they are moved together
 
 
 @dataclass(slots=True)
@@ -62,22 +63,38 @@ class Open:
     def add(self, keys, ts, offset, caplen, wirelen, data: np.ndarray) -> None:
         """Copy packets in: columns of int64 (`keys` uint64), one element a packet, of which there is at least one."""
         records = heads(ts, caplen, wirelen).view(np.uint8)
-        least, most = int(caplen.min()), int(caplen.max())
-        if least == most:
-            self._copy(least, records, offset, np.arange(self.packets, self.packets + len(ts)), data)
+        if int(caplen.min()) == int(caplen.max()):
+            self._copy(int(caplen[0]), records, offset, np.arange(self.packets, self.packets + len(ts)), data)
         else:
-            order = np.argsort(caplen.astype(np.uint16) if most < 1 << 16 else caplen, kind="stable")
-            sorted_lengths = caplen[order]
-            cuts = np.nonzero(sorted_lengths[1:] != sorted_lengths[:-1])[0] + 1
-            for which in np.split(order, cuts):
-                self._copy(int(caplen[which[0]]), records[which], offset[which], which + self.packets, data)
+            self._copy_by_length(records, offset, caplen, data)
         self._note(keys, ts, caplen + RECORD_HEAD)
 
+    def add_single(self, keys: np.ndarray, ts: np.ndarray, wirelen: np.ndarray, frames: Sequence[bytes]) -> None:
+        """The same for packets that are bytes of their own."""
+        sizes = np.fromiter(map(len, frames), np.int64, len(frames))
+        records = heads(ts, sizes, wirelen).tobytes()
+        at = range(0, len(records), RECORD_HEAD)
+        self._singles += [(number, records[start : start + RECORD_HEAD] + frame)
+                          for number, start, frame in zip(count(self.packets), at, frames, strict=False)]  # fmt: skip
+        self._note(keys, ts, sizes + RECORD_HEAD)
+
+    def _copy_by_length(self, records: np.ndarray, offset: np.ndarray, caplen: np.ndarray, data: np.ndarray) -> None:
+        order = np.argsort(caplen.astype(np.uint16) if int(caplen.max()) < 1 << 16 else caplen, kind="stable")
+        lengths = caplen[order]
+        starts = np.nonzero(np.r_[True, lengths[1:] != lengths[:-1]])[0]
+        counts = np.diff(np.r_[starts, len(order)])
+        many = counts >= FEW
+        for start, number in zip(starts[many].tolist(), counts[many].tolist(), strict=True):
+            which = order[start : start + number]
+            self._copy(int(lengths[start]), records[which], offset[which], which + self.packets, data)
+        few = order[~np.repeat(many, counts)]
+        raw, view = records[few].tobytes(), memoryview(data)
+        at = range(0, len(raw), RECORD_HEAD)
+        columns = ((few + self.packets).tolist(), at, offset[few].tolist(), caplen[few].tolist())
+        self._singles += [(number, raw[head : head + RECORD_HEAD] + bytes(view[start : start + length]))
+                          for number, head, start, length in zip(*columns, strict=True)]  # fmt: skip
+
     def _copy(self, length: int, records: np.ndarray, offset: np.ndarray, numbers: np.ndarray, data) -> None:
-        if len(offset) < FEW:
-            for number, record, start in zip(numbers.tolist(), records, offset.tolist(), strict=True):
-                self._singles.append((number, record.tobytes() + data[start : start + length].tobytes()))
-            return
         rows = np.empty((len(offset), RECORD_HEAD + length), np.uint8)
         rows[:, :RECORD_HEAD] = records
         if length:

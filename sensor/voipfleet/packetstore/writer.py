@@ -30,6 +30,7 @@ SPAN_NS = 300_000_000_000  # that the packets of a segment may reach over
 MOST_OPEN = 8  # segments: more than one of a class where hosts send packets of different times
 MOST_STAGED = 96 << 20  # bytes in open segments
 MOST_LOOSE = 512  # single packets that are staged together
+PLAIN = 65_536  # bytes that a single packet has less of, nearly always
 MB = 1 << 20
 
 
@@ -191,10 +192,16 @@ class PacketStore:
         loose, self._loose = self._loose, {}
         for (kind, linktype), packets in loose.items():
             keys, ts, wirelen, frames = zip(*packets, strict=True)
+            columns = np.array(keys, np.uint64), np.clip(np.array(ts, np.int64), 0, MAX_NS), np.array(wirelen, np.int64)
+            size, first, last = sum(map(len, frames)), int(columns[1].min()), int(columns[1].max())
+            if size < self._settings.segment // 4 and last - first <= SPAN_NS // 2 and max(map(len, frames)) < PLAIN:
+                staged = self._open(kind, linktype, first, last)
+                staged.add_single(*columns, frames)
+                self._staged(staged)
+                continue
             sizes = np.fromiter(map(len, frames), np.int64, len(frames))
-            columns = (np.array(ts, np.int64), np.cumsum(sizes) - sizes, sizes, np.array(wirelen, np.int64))
             data = np.frombuffer(b"".join(frames), np.uint8)
-            self._add(kind, linktype, np.array(keys, np.uint64), *columns, data)
+            self._add(kind, linktype, *columns[:2], np.cumsum(sizes) - sizes, sizes, columns[2], data)
 
     def _add(self, kind, linktype, keys, ts, offset, caplen, wirelen, data) -> None:
         ts = np.clip(ts, 0, MAX_NS)
@@ -220,10 +227,14 @@ class PacketStore:
             room = max(1, self._settings.segment - staged.size)
             stop = max(at + 1, int(np.searchsorted(ends, before + room, "right")))
             staged.add(*(column[at:stop] for column in columns), data)
-            staged.touched = self._clock()
-            if staged.size >= self._settings.segment or stop < len(ends):
-                self._seal(staged)
+            self._staged(staged, full=stop < len(ends))
             at = stop
+
+    def _staged(self, staged: Open, full: bool = False) -> None:
+        """Something was added to it; whether no more of what there is fits in."""
+        staged.touched = self._clock()
+        if full or staged.size >= self._settings.segment:
+            self._seal(staged)
         while sum(staged.size for staged in self._opens) > MOST_STAGED:
             self._seal(max(self._opens, key=lambda staged: staged.size))
 

@@ -22,6 +22,7 @@ from voipfleet.packetstore.staging import Sealed
 
 log = logging.getLogger("voipfleet.pool")
 UPKEEP = 60.0  # s, at most, from one look at what is too old to the next
+LOOK_AT_OURS = 10  # times of those after which it looks at what it has changed itself
 MOST_WAITING, MOST_WAITING_BYTES = 64, 96 << 20  # segments that wait to be written (three full ones), the one that is
 # being written included
 RETRY_ROOM = 1 << 20  # bytes that are given up in addition when a disk turned out to be full
@@ -45,7 +46,9 @@ class Writer:
         self._closing = False
         self._fault = ""
         self._direct = hasattr(os, "O_DIRECT")
-        self._hours: dict[str, int] = {}  # when each folder was changed last (ns)
+        self._hours: dict[str, int] = {}  # when each folder was changed last (ns), as far as it is known
+        self._touched: set[str] = set()  # that were changed here
+        self._looks = 0
         self._clock = Clock(time.time_ns, time.monotonic_ns)
         self._thread = threading.Thread(target=self._run, name="pool", daemon=True)
         self._thread.start()
@@ -130,19 +133,24 @@ class Writer:
         self._evict(self._decide())
 
     def _look(self) -> None:
-        """Read the folders of those hours again that have changed."""
+        """Read the folders of those hours again that have changed; what this thread has changed itself, not every
+        time."""
         seen = {}
         for hour in catalogues.hours(self._folder):
             with contextlib.suppress(FileNotFoundError):
                 seen[hour] = (self._folder / hour).stat().st_mtime_ns
+        self._looks += 1
         changed = {hour for hour, at in seen.items() if self._hours.get(hour) != at}
-        if changed or len(seen) != len(self._hours):
+        later = changed & self._touched if self._looks % LOOK_AT_OURS else set()
+        changed -= later
+        if changed or seen.keys() != self._hours.keys():
             entries = [entry for entry in self.catalogue if entry.name.hour in seen.keys() - changed]
             for hour in changed:
                 entries += catalogues.segments_of(self._folder / hour)[0]
             with self.lock:
                 self.catalogue.fill(entries)
-        self._hours = seen
+        self._touched &= later
+        self._hours = {hour: self._hours.get(hour, 0) if hour in later else at for hour, at in seen.items()}
 
     def _date_back(self, now: int) -> None:
         """What was written at a time that has not come yet (the clock was wrong) ages from now on."""
@@ -163,6 +171,7 @@ class Writer:
     def _evict(self, decision) -> None:
         for entry, why in decision.goes:
             there = catalogues.remove(self._folder, entry.name)
+            self._touched.add(entry.name.hour)
             with self.lock:
                 self.catalogue.drop_oldest(entry.kind, 1)
                 if there:
@@ -212,7 +221,7 @@ class Writer:
             catalogues.forget_hour(pcap.parent)
             raise
         sync_folder(pcap.parent)
-        self._hours.pop(name.hour, None)
+        self._touched.add(name.hour)
         with self.lock:
             self.catalogue.add(Entry(written, name, size))
 
