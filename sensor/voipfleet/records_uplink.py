@@ -26,6 +26,10 @@ class LinkTarget:
         self.sent = 0  # the last row
         self._ignored: set[int] = set()
 
+    def goes_first(self, spool: Spool) -> None:
+        """While rows of the outbox were not sent yet, answers give way."""
+        self._line.busy = lambda: spool.state.next_seq - 1 > max(self.sent, spool.state.acked_through)
+
     async def send_batch(self, batch: Batch) -> None:
         self.sent = batch.rows[-1].seq
         await self._session.send(types.BATCH, msgspec.msgpack.encode(batch))
@@ -54,7 +58,7 @@ def records_uplink(config, identity: keys.Identity, psk: bytes, *, spool: Spool,
     async def serve(session: Session, welcome: Welcome) -> None:
         async with board.client(session, welcome.central) as line, asyncio.TaskGroup() as tasks:
             target = LinkTarget(session, welcome, line)
-            line.busy = lambda: spool.state.next_seq - 1 > max(target.sent, spool.state.acked_through)
+            target.goes_first(spool)
             tasks.create_task(line.tell())
             tasks.create_task(deliver(spool, target, status))
 
