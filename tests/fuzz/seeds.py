@@ -72,6 +72,21 @@ def sip() -> list[bytes]:
     return [*dialog(), *others(), mixed, bare, b"\r\n\r\n"]
 
 
+def masking() -> list[bytes]:
+    """Messages with what is masked in them, behind a byte that says how many digits stay."""
+    bodies = ((b"application/dtmf-relay", b"Signal=5\r\n"), (b"application/isup", b"\1\x10H\r\n"),
+              (b"application/kpml-response+xml", b"<kpml-response digits='1\n2'/>"), (b"text/plain", b"call 030 12345"),
+              (b"multipart/mixed; boundary=x", b"--x\r\nc: application/dtmf\r\n\r\n5\r\n--x\r\n\r\nv=0\r\n--x--"),
+              (b"application/sdp", SDP + b"s=49301\r\na=crypto:1 A inline:K|1\r\na=key-mgmt:mikey K\r\n"))  # fmt: skip
+    more = (b'Authorization: Digest username="49301", response="0f"\r\n', b"Proxy-Authorization: Basic a\r\n b\r\n",
+            b"P-Asserted-Identity: \"49301\" <tel:+49-30%31;isub=1>, <sip:49:pw@10.0.0.1:50600>\r\n", b"e: gzip\r\n",
+            b"Identity: a.b.c\r\n", b"X-Any: 2026-01-01 (030) 12345\r\n", b"X: digits='1\r\n")  # fmt: skip
+    texts = [message(b"INFO sip:49301@h SIP/2.0", b"1 INFO", body, kind) for kind, body in bodies]
+    texts += [message(b"SIP/2.0 302 to 49301", b"1 INVITE").replace(b"Reason:", header + b"Reason:") for header in more]
+    texts.append(texts[0].replace(b"one@h", b"sip:a:49301@h"))  # looks like a password
+    return [bytes([at % 5]) + text for at, text in enumerate([*texts, *sip()])]
+
+
 def sdp() -> list[bytes]:
     mixed = b"--x\r\nContent-Type: application/sdp\r\n\r\n" + SDP + b"--x--"
     return [b"\0" + SDP, b"application/sdp\0" + SDP, b'multipart/mixed; boundary="x"\0' + mixed,

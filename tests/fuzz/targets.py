@@ -25,6 +25,7 @@ from voipfleet.decode import fragments, frames, rtcp, rtp, sdp, sip, sipstream, 
 from voipfleet.errors import VoipfleetError
 from voipfleet.link import frames as link_frames
 from voipfleet.link import handshake, keys, noise
+from voipfleet.masking import filling, numbers, secrets
 from voipfleet.records import messages
 from voipfleet.relay import codec
 from voipfleet.relay import messages as relayed
@@ -90,6 +91,29 @@ def _sdp(data: bytes) -> None:
         for media in found:
             assert 0 < media.port < 65536 and all(0 <= pt < 128 and rate for pt, (_, rate) in media.codecs.items())
             assert media.held in (True, False)
+
+
+def _parsed(data: bytes) -> tuple | str:
+    try:
+        made = sip.parse(data)
+    except sip.ParseError as error:
+        return str(error)
+    return made.method, made.status, made.call_id, made.cseq, made.headers.get(b"via"), len(made.body)
+
+
+def _masking(data: bytes) -> None:
+    """Whatever is masked of a message, it is the same message; whatever comes, it is as long and has the same lines."""
+    keep, text = data[0] % 21 if data else 0, data[1:]
+    both = filling.merged(secrets.spans(text), numbers.spans(text, keep))
+    edges = [edge for span in both for edge in span]
+    assert edges == sorted(set(edges)) and all(0 <= edge <= len(text) for edge in edges)
+    masked = filling.filled(text, both)
+    assert len(masked) == len(text) and masked.count(b"\n") == text.count(b"\n")
+    before = _parsed(text)
+    assert isinstance(before, str) or _parsed(masked) == before
+    frame = bytearray(b"head" + text + b"tail")
+    assert filling.mask_parts(text, both, [(frame, 4, len(text))]) == bool(text)
+    assert frame == b"head" + masked + b"tail"
 
 
 def _law(block, found) -> None:
@@ -266,6 +290,7 @@ def _packets(data: bytes) -> None:
 TARGETS = {
     "sip": Target(_sip, seeds.sip()),
     "sdp": Target(_sdp, seeds.sdp()),
+    "masking": Target(_masking, seeds.masking()),
     "rtp": Target(_rtp, seeds.rtp()),
     "rtcp": Target(_rtcp, seeds.rtcp()),
     "frames": Target(_frames, seeds.frames()),

@@ -49,7 +49,7 @@ def spans(message: bytes, keep: int) -> list[Span]:
     end = blank.start() + 1 if blank else len(low)
     _headers(low, _start_line(low, begin, end, keep, found), end, keep, found)
     if blank and blank.end() < len(low):
-        _body(low, blank.end() - 1, keep, found)
+        _body(low, blank.end(), keep, found)
     return merged(found)
 
 
@@ -57,7 +57,7 @@ def _start_line(low: bytes, start: int, end: int, keep: int, found: list[Span]) 
     """Of a request the URI, of a response the reason phrase; where the headers begin."""
     after = low.find(b"\n", start, end) + 1 or end
     if low.startswith(b"sip/", start):
-        _text(low, start + len(b"SIP/2.0 200"), after, keep, found)
+        _text(low, start, after, keep, found)
     elif (version := low.rfind(b" sip/", start, after)) >= 0:
         _text(low, low.find(b" ", start, after), version, keep, found)
     else:
@@ -80,15 +80,15 @@ def _headers(low: bytes, start: int, end: int, keep: int, found: list[Span]) -> 
         elif name in tokens.IDENTITY:
             found += [passport.span(1) for passport in tokens.PASSPORT.finditer(low, at, to)]
         else:
-            _text(low, at if low.startswith(b":", at) else match.start(), to, keep, found)
+            _text(low, match.start(), to, keep, found)
 
 
 def _body(low: bytes, start: int, keep: int, found: list[Span]) -> None:
-    """What is behind the blank line, which ends at `start`: session descriptions are known, all else is text."""
-    found += hidden_body(low)
+    """What begins at `start`: session descriptions are known, all else is text."""
+    found += hidden_body(low, start)
     if any(kind in low for kind in (b"/isup", b"/qsig", b"/x-q931", b"3gpp.sms")):
         _binary(low, found)
-    at, end = start, len(low)
+    at, end = start - 1, len(low)  # with the line end before
     while at < end:
         session = low.find(b"\nv=0", at)
         session = end if session < 0 else session

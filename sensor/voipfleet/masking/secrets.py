@@ -7,6 +7,7 @@ is linear in the message's length.
 """
 
 import re
+from bisect import bisect_right
 
 from voipfleet.masking.filling import Span, filled, merged, solid
 
@@ -22,9 +23,11 @@ _KEY_MGMT = re.compile(rb"key-mgmt:[ \t]*[^\s:]+[ \t:]+(\S++)")
 _KEY_LINE = re.compile(rb"^k=[a-z0-9-]+:(\S++)", re.M)
 _PASSWORD = re.compile(rb"sips?:[^\s:@<>\"?]{0,256}+:([^\s@<>\"]{1,256}+)@")
 _SIGNAL = re.compile(rb"signal[ \t]*+[=:][ \t]*+([^\r\n]++)")
-_DIGITS = re.compile(rb"digits\s*+=\s*+(?:\"([^\"]*+)|'([^']*+))")  # KPML (RFC 4730), MSCML (RFC 5022)
+_DIGITS = re.compile(rb"digits\s*+=\s*+(?:\"([^\"<>]*+)|'([^'<>]*+))")  # KPML (RFC 4730), MSCML (RFC 5022)
 _DIGIT_TYPE = re.compile(rb"^(?:content-type|c)[ \t]*:\s*[a-z]+/[^\s;,]*?(?:dtmf|digits|telephone-event)[^\n]*", re.M)
 _ENCODED = re.compile(rb"^(?:content-encoding|e)[ \t]*:[ \t]*(?!identity\b)[^\s]", re.M)
+# By these a message belongs to its call and its transaction; they stay, whatever stands in them.
+_IDS = re.compile(rb"^(?:call-id|i|via|v|cseq|content-length|l)[ \t]*:[^\n]*+(?:\n[ \t][^\n]*+)*+", re.M)
 BLANK_LINE = re.compile(rb"\n\r?\n")
 _WORD = re.compile(rb"\S++")
 
@@ -36,18 +39,20 @@ def spans(message: bytes) -> list[Span]:
     if b"authorization" in low or b"authentication-info" in low:
         for match in _CREDENTIALS.finditer(low):
             _credentials(low, *match.span(1), found)
-    if b"inline:" in low:
-        found += [match.span(1) for match in _INLINE.finditer(low)]
-    if b"key-mgmt" in low:
-        found += [match.span(1) for match in _KEY_MGMT.finditer(low)]
-    if b"\nk=" in low:
-        found += [match.span(1) for match in _KEY_LINE.finditer(low)]
-    if b"dtmf" in low or b"digits" in low or b"audio/telephone-event" in low:
-        _pressed(low, found)
     found += [match.span(1) for match in _PASSWORD.finditer(low)]
-    if b"\ncontent-encoding" in low or b"\ne:" in low or b"\ne " in low:
-        found += hidden_body(low)
-    return merged(found) if found else found
+    blank = BLANK_LINE.search(low, len(low) - len(low.lstrip(b"\r\n")))
+    body = blank.end() if blank else len(low)
+    if body < len(low):
+        if low.find(b"inline:", body) >= 0:
+            found += [match.span(1) for match in _INLINE.finditer(low, body)]
+        if low.find(b"key-mgmt", body) >= 0:
+            found += [match.span(1) for match in _KEY_MGMT.finditer(low, body)]
+        if low.find(b"\nk=", body) >= 0:
+            found += [match.span(1) for match in _KEY_LINE.finditer(low, body)]
+        if b"dtmf" in low or b"digits" in low or b"audio/telephone-event" in low:
+            _pressed(low, body, found)
+        found += hidden_body(low, body)
+    return merged(_beside_ids(low, body, found)) if found else found
 
 
 def masked(message: bytes) -> bytes:
@@ -55,12 +60,17 @@ def masked(message: bytes) -> bytes:
     return filled(message, spans(message))
 
 
-def hidden_body(low: bytes) -> list[Span]:
-    """The body, where it is compressed: nobody can say what is in it. `low`: the message in lower case."""
-    blank = BLANK_LINE.search(low, len(low) - len(low.lstrip(b"\r\n")))
-    if blank is None or not _ENCODED.search(low, 0, blank.start()):
+def hidden_body(low: bytes, body: int) -> list[Span]:
+    """All of the body, which begins there, if it is compressed: nobody can say what is in it."""
+    if b"\ncontent-encoding" not in low and b"\ne:" not in low and b"\ne " not in low:
         return []
-    return solid(low, blank.end(), len(low))
+    return solid(low, body, len(low)) if _ENCODED.search(low, 0, body) else []
+
+
+def _beside_ids(low: bytes, body: int, found: list[Span]) -> list[Span]:
+    ids = [match.span() for match in _IDS.finditer(low, 0, body)]
+    begins = [start for start, _ in ids]
+    return [span for span in found if not (at := bisect_right(begins, span[0])) or ids[at - 1][1] <= span[0]]
 
 
 def opaque(low: bytes, start: int, end: int) -> list[Span]:
@@ -79,9 +89,10 @@ def _credentials(low: bytes, start: int, end: int, found: list[Span]) -> None:
         found += solid(low, *match.span(match.lastindex))
 
 
-def _pressed(low: bytes, found: list[Span]) -> None:
+def _pressed(low: bytes, body: int, found: list[Span]) -> None:
     """Digits by INFO and by NOTIFY; a part of a type that is made of nothing else is masked whole."""
-    found += [match.span(match.lastindex) for match in _DIGITS.finditer(low)]
+    for match in _DIGITS.finditer(low, body):
+        found += solid(low, *match.span(match.lastindex))
     end = 0
     for kind in _DIGIT_TYPE.finditer(low):
         if kind.start() < end:

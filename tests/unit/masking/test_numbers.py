@@ -101,12 +101,24 @@ def test_what_is_no_number_stays(line):
         ("Identity: aB1.cD2_x-.eF3;info=<https://h/c>", "Identity: aB1.xxxxxx.eF3;info=<https://h/c>"),
         ('From: "\u0660\u0661\u0662\u0663\u0664\u0665" <sip:a@h>;tag=1', 'From: "xxxxxxxxxxxx" <sip:a@h>;tag=1'),
         ("Authorization: Basic QWxhZGRp\r\n bjpvcGVu", "Authorization: Basic xxxxxxxx\r\n xxxxxxxx"),
+        (
+            "To: <tel:a;cic=1234;rn=12;ext=1;isub=2;postd=3;phone-context=+4>",
+            "To: <tel:a;cic=xxxx;rn=xx;ext=x;isub=x;postd=x;phone-context=+x>",
+        ),
+        ("X-A 4930123456: a", "X-A xxxxxxxxxx: a"),
         ("To: <sip:1;isub=23;phone-context=+49@h>", "To: <sip:x;isub=xx;phone-context=+xx@h>"),
     ],
 )
 def test_every_digit_or_none(line, masked):
     message = header(line)
     assert numbers.masked(message, 0) == message.replace(line.encode(), masked.encode())
+
+
+def test_of_what_belongs_to_a_number_nothing_is_kept():
+    """Three digits of it, three of its extension and three of its context would be nine."""
+    for uri in ("sip:12345;isub=6789;phone-context=+49301@h", "tel:12345;isub=6789;phone-context=+49301"):
+        hidden = uri.replace("12345", "xx345").replace("6789", "xxxx").replace("49301", "xxxxx")
+        assert numbers.masked(header(f"To: <{uri}>"), 3) == header(f"To: <{hidden}>")
 
 
 @pytest.mark.parametrize("kind", ["application/ISUP;version=etsi356", "application/vnd.3gpp.sms", "application/QSIG"])

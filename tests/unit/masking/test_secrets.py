@@ -59,6 +59,7 @@ SPELLINGS = {
     "telephone-event": whole(b"Content-Type: audio/telephone-event", body=b"HIDE"),
     "password in a URI": whole(b"Contact: <sip:alice:HIDE@h:5060>, <SIPS:b:HIDE@h>"),
     "compressed": whole(b"Content-Encoding: gzip", body=b"HIDE\r\nHIDE"),
+    "compressed, with a blank": whole(b"E : deflate", body=b"HIDE"),
     "compressed, compact": whole(b"e: deflate", body=b"HIDE"),
 }  # fmt: skip
 
@@ -75,6 +76,7 @@ def test_it_is_masked_and_nothing_else_is(name):
 
 PLAIN = {
     "a response in a Call-ID": whole(),
+    "a password in a Call-ID": whole().replace(b"response=12@h", b"sip:a:b@h\r\n inline:a"),
     "a challenge": whole(b'WWW-Authenticate: Digest realm="response=1", nonce="1f", opaque="ab"'),
     "identity": whole(b"Content-Encoding: identity", body=b"abc"),
     "the word": whole(b"Subject: response=12 digits 5 Basic abc inline"),
