@@ -110,7 +110,8 @@ async def _of_call(service, request: Request, command: str, arguments: dict, wor
     _audit(service, request, command, uuid.hex(), done, missed)
     if missed and _of_database(service, request) is None:
         raise VoipfleetError(missed[0]["error"])
-    return {"done": done, "missed": missed}
+    erased = {"records": len(asked)} if command == "erase" and _of_database(service, request) is not None else {}
+    return {**erased, "done": done, "missed": missed}
 
 
 async def _each(service, request: Request, command: str, asked: list, work: Work) -> tuple[list[dict], list[dict]]:

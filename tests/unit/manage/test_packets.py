@@ -171,6 +171,7 @@ async def test_what_is_held_is_not_erased_anywhere():
 async def test_a_call_is_erased_where_it_can_be_and_who_was_not_reached_is_named():
     async with fleet(two=False) as (center, one, _):
         said = await ask(center, "erase", uuid=CALL.hex())
+        assert said["records"] == 2
         assert [host["name"] for host in said["done"]] == ["one"]
         assert "not connected" in said["missed"][0]["error"] and said["missed"][0]["sensor"] == TWO.hex()
         assert not one.pool.calls
