@@ -14,9 +14,9 @@ import numpy as np
 from voipfleet.fetching.g711 import RATE
 
 TICK = 1_000_000_000 // RATE  # ns of a sample
-JUMP = 200_000_000  # ns; more than networks delay voice
+JUMP, LATEST = 200_000_000, 5_000_000_000  # ns; more than networks delay voice, and than they ever hold it back
 STEP = 20_000_000  # ns
-RESTART = 3000  # sequence numbers (RFC 3550 A.1: MAX_DROPOUT)
+MISORDER, DROPOUT = 100, 3000  # sequence numbers back and forth beyond which they begin anew (RFC 3550 A.1)
 WINDOW = 500  # packets in which the least delayed one is sought
 AHEAD = 8  # stretches that may be late before the stream is where it was
 
@@ -42,7 +42,7 @@ def place(arrival: np.ndarray, seq: np.ndarray, stamp: np.ndarray) -> tuple[np.n
     stream: `arrival` ns, `seq` 16 and `stamp` 32 bits, in the order of arrival."""
     if not len(arrival):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    order = _order(seq.astype(np.int64))
+    order = _order(seq.astype(np.int64), stamp)
     arrival, stamp = arrival[order], stamp[order].astype(np.int64)
     at = np.zeros(len(order), np.int64)
     stretches = _stretches(arrival, stamp)
@@ -63,13 +63,14 @@ def place(arrival: np.ndarray, seq: np.ndarray, stamp: np.ndarray) -> tuple[np.n
     return order, at
 
 
-def _order(seq: np.ndarray) -> np.ndarray:
+def _order(seq: np.ndarray, stamp: np.ndarray) -> np.ndarray:
     """Each packet once, by sequence number; numbers that begin anew come after those before."""
     step = (np.diff(seq) + 0x8000 & 0xFFFF) - 0x8000
-    again = np.append(0, np.cumsum(np.abs(step) > RESTART))
-    extended = seq[0] + np.append(0, np.cumsum(step))
-    _, first = np.unique(np.stack((again, extended)), axis=1, return_index=True)
-    return first
+    again = np.append(0, np.cumsum((step < -MISORDER) | (step > DROPOUT)))
+    extended = np.append(0, np.cumsum(step))
+    order = np.lexsort((np.arange(len(seq)), stamp, extended, again))
+    columns = np.stack((again, extended, stamp))[:, order]
+    return order[np.append(True, (np.diff(columns) != 0).any(axis=0))]
 
 
 def _ticks(first: int, stamp: np.ndarray | int):
@@ -101,6 +102,6 @@ def _continues(base: _Stretch, shift: float, coming: list[_Stretch]) -> bool:
         behind = _apart(base, stretch) + stretch.level() - least
         if abs(behind) < JUMP:
             return True
-        if behind < 0:
+        if not 0 < behind < LATEST:
             return False
     return False

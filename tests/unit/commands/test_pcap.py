@@ -89,7 +89,7 @@ def test_clocks_that_are_off_are_corrected_and_told(fleet, play, capfd):
         ({"error": "the packets were evicted\x1b[31m"}, "branch2: the packets were evicted\\x1b[31m"),
         ({"data": b"nonsense"}, "branch2: a file does not begin or end where it should; its packets cannot be used"),
         ({"lie": 2}, "branch2: what came is not what it sent, twice; try again, and report it"),
-        ({"missing": "12 segments were evicted before"}, "branch2: 12 segments were evicted before"),
+        ({"missing": "12 segments were evicted\x1b[m"}, "branch2: 12 segments were evicted\\x1b[m"),
     ],
 )
 def test_what_is_missing_is_told_and_the_rest_is_there(fleet, play, capfd, tmp_path, what, said):

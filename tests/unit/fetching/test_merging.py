@@ -108,6 +108,14 @@ def test_where_one_has_headers_only_the_whole_packet_stays():
     assert len(merge([source("a", whole), source("b", cut, linktype=RAW, cut=39)])) == 40  # not enough to tell
 
 
+def test_two_of_one_sensor_are_two_also_where_one_is_cut():
+    packet, later = frame(rtp(1)), START + 10 * MS
+    both = source("a", [(START, packet)])
+    both.captures += source("a", [(later, packet)], cut=54).captures
+    assert times(merge([both, source("b", [(START + 1, packet)])])) == [0, 10]
+    assert times(merge([source("b", [(later, packet)], cut=54), both])) == [0, 10]
+
+
 def test_clocks_are_corrected_where_they_are_far_off():
     packets = [(START + n * 20 * MS, frame(rtp(n))) for n in range(9)]
 

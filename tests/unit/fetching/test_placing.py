@@ -60,6 +60,19 @@ def test_time_stamps_that_jump():
     assert placed(arrival, restarted, np.append(stamp[:150], stamp[150:] + 77_777) & 0xFFFFFFFF) == even(range(300))
 
 
+def test_numbers_that_begin_anew_among_those_that_were():
+    arrival, seq, stamp = steady(5000)
+    jitter = np.random.default_rng(2).integers(0, 60, 5000) * MS
+    jitter[[0, 3999, 4000]] = 0
+    for back, stamps in ((3500, stamp), (150, stamp), (3500, np.append(stamp[:4000], stamp[4000:] + 99_999))):
+        anew = np.append(seq[:4000], (seq[4000:] - back) & 0xFFFF)
+        assert placed(arrival + jitter, anew, stamps & 0xFFFFFFFF) == even(range(5000))
+    late = arrival + np.where(np.arange(5000) == 3999, 25 * MS, 0)  # behind the first one of the new numbers
+    assert placed(late, anew, stamps & 0xFFFFFFFF) == even(range(5000)) | {3999: 3999 * SIZE + 200}
+    near = np.append(seq[:4000], (seq[4000:] - 50) & 0xFFFF)
+    assert len(placed(arrival, near, stamp)) == 5000  # nothing is taken for a copy
+
+
 def test_a_network_that_stands_still_and_then_delivers_all_at_once():
     arrival, seq, stamp = steady(400)
     held = np.where((np.arange(400) >= 100) & (np.arange(400) < 200), arrival[200] + np.arange(400), arrival)
