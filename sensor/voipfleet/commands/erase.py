@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         return FAILURE
     done, missed = reporting.hosts(answer := asyncio.run(ask(socket, "erase", **what)))
     if "records" in answer:
-        print(f"{answer['records']:,} records erased here")
+        print(f"{answer['records']:,} record{'s' * (answer['records'] != 1)} erased here")
     for line in reporting.lines(done, _words):
         print(line)
     parts = {holder.sensor: holder.uuid for holder in holders}

@@ -46,9 +46,9 @@ def test_what_was_erased_and_where_not(fleet, capfd, monkeypatch):
     assert (code, out) == (1, "b1: 1 call, 2,060 packets erased\n") and fleet.said[-1] == ("erase", {"uuid": UUID})
     assert err.endswith("b2: is not connected; NOT erased there, ask again when it can be reached:"
                         f" voipfleet erase {UUID} --sensor {b2.uuid}\n")  # fmt: skip
-    fleet.answers["erase"] = {"done": [host(b2, calls=1, packets=7, missing="")], "missed": []}
+    fleet.answers["erase"] = {"records": 1, "done": [host(b2, calls=1, packets=7, missing="")], "missed": []}
     code, out, err = run(fleet, capfd, monkeypatch, UUID, "--sensor", b2.uuid, "--yes")
-    assert (code, out, err) == (0, "b2: 1 call, 7 packets erased\n", "")
+    assert (code, out, err) == (0, "1 record erased here\nb2: 1 call, 7 packets erased\n", "")
     assert fleet.said[-1] == ("erase", {"uuid": UUID, "sensor": b2.uuid})
     fleet.answers["erase"]["done"][0]["missing"] = "2 segments are damaged and were not searched"
     assert run(fleet, capfd, monkeypatch, UUID, "--yes")[0] == 1
