@@ -111,7 +111,7 @@ def rtcp() -> list[bytes]:
     return [sender, receiver + extended, struct.pack("!BBHI", 0x81, 203, 1, 7), sender + receiver]
 
 
-def _frames() -> list[bytes]:
+def ip_packets() -> list[bytes]:
     calls = [ip(udp(text)) for text in dialog()]
     media = [ip(udp(data, 20_000, 20_002)) for data in _voice()] + [ip(udp(data, 20_001, 20_003)) for data in rtcp()]
     six = {"src": "2001:db8::1", "dst": "2001:db8::2"}
@@ -128,7 +128,7 @@ def _frames() -> list[bytes]:
 
 
 def frames() -> list[bytes]:
-    every = _frames()
+    every = ip_packets()
     groups = [every[at : at + 12] for at in range(0, len(every), 12)] + [every[:16]]
     found = [b"\0" + b"".join(piece(0, frame(packet, *[5] * (n % 3))) for n, packet in enumerate(group))
              for group in groups]  # fmt: skip
@@ -156,7 +156,7 @@ def stream() -> list[bytes]:
 
 
 def pcap() -> list[bytes]:
-    some = [frame(packet) for packet in _frames()[:6]]
+    some = [frame(packet) for packet in ip_packets()[:6]]
     found = []
     for order, magic in (("<", 0xA1B2C3D4), (">", 0xA1B23C4D)):
         records = b"".join(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import msgspec
 import numpy as np
-from fuzz import asked, local, port, seeds
+from fuzz import asked, fetched, local, port, seeds
 from support.packets import block_of, frame, ip, udp
 from voipfleet.calls.analyser import Analyser
 from voipfleet.capture import chain, pcapfile
@@ -309,6 +309,7 @@ TARGETS = {
     "filters": Target(local.expressions, local.FILTERS),
     "control": Target(local.control, local.CONTROL),
     "asking": Target(lambda data: asked.run(list(pieces(data))), asked.SEEDS, 0.2),
+    "fetched": Target(fetched.fetched, fetched.streams(), 0.2),
     "http": Target(local.http, local.HTTP),
     "waiting": Target(local.waiting, local.kept()),
     "diary": Target(local.diary, local.diaries()),
