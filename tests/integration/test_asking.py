@@ -1,9 +1,11 @@
 """Sensors are asked over the connections that they have made: real daemons, in chains, by users who may or not."""
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -52,6 +54,18 @@ def known(daemon, *names, seconds=20.0):
         time.sleep(0.2)
 
 
+def registered(daemon, *names, seconds=10.0):
+    """name -> through which host, of all hosts that are in the database once these are."""
+    end = time.monotonic() + seconds
+    while True:
+        with contextlib.closing(sqlite3.connect(daemon.folder / "spool" / "calls.db", timeout=10)) as database:
+            found = dict(database.execute("SELECT name, via FROM sensors WHERE last_seen > 0"))
+        if found.keys() >= set(names):
+            return {name: via for name, via in found.items() if name in names}
+        assert time.monotonic() < end, found
+        time.sleep(0.2)
+
+
 def fetched(daemon, **arguments):
     """(bytes, result) of a fetch by this process, which is root."""
 
@@ -62,14 +76,16 @@ def fetched(daemon, **arguments):
     return asyncio.run(main())
 
 
-def test_a_chain_of_hosts_is_seen_and_steered_from_its_end(hosts):
+@pytest.mark.parametrize("sender", ["no", "yes"])
+def test_a_chain_of_hosts_is_seen_and_steered_from_its_end(hosts, sender):
     c = hosts.add("c", server_bind="127.0.0.1")
-    hosts.add("b", mirror_bind="127.0.0.1", **LOCAL)
+    hosts.add("b", mirror_bind="127.0.0.1", packetbuffer_sender=sender, **LOCAL)
     a = hosts.add("a", interface="vb", mirror_destination="127.0.0.1", site="far")
     hosts.start()
     found = known(c, "a", "b")
     assert (found["a"]["via"], found["a"]["hops"], found["a"]["site"]) == ("b", 1, "far")
     assert (found["b"]["via"], found["b"]["hops"]) == ("", 0)
+    assert registered(c, "a", "b") == {"a": "b", "b": ""}
     assert ctl(c, "a", "version")["mode"] == "capture+mirror source"
     assert ctl(c, found["a"]["uuid"][:12], "status")["name"] == "a"
     assert ctl(c, "a", "loglevel", "level=debug") == {"level": "debug", "before": "info"}
