@@ -53,5 +53,6 @@ def fetched(data: bytes) -> None:
 
 def streams() -> list[bytes]:
     records = pcap(VOICE)[24:]
+    twice = [[(START, frame(one)), (START + 1, frame(one))] for one in seeds.ip_packets()[::4]]
     return [b"\x06" + sent(pcap(VOICE), pcap([(5, b"E" * 40)], RAW)), b"\0" + records, b"\1" + records,
-            *(b"\0" + pcap([(START, frame(one)), (START + 1, frame(one))])[24:] for one in seeds.ip_packets()[::4])]  # fmt: skip
+            *(b"\0" + pcap(packets)[24:] for packets in twice)]  # fmt: skip
