@@ -65,7 +65,7 @@ BY_NAME = {command.name: command for command in TABLE}
 
 async def run_local(service, name: str, request: Request) -> dict:
     """A command that a user of this host gives; VoipfleetError with a sentence where he may not."""
-    command = _known(name, TABLE)
+    command = _known(service, name, TABLE, request.who)
     if command.group not in request.groups:
         _refused(service, command, request.who)
         raise VoipfleetError(refusal(request.who, command.group))
@@ -74,13 +74,13 @@ async def run_local(service, name: str, request: Request) -> dict:
 
 async def run_remote(service, name: str, arguments: dict, who: str, send: Send) -> dict:
     """A command that has come over this instance's own connection to its central, which has looked who may give it."""
-    command = _known(name, [each for each in TABLE if each.over_link])
+    command = _known(service, name, [each for each in TABLE if each.over_link], who)
     return await run(service, command, Request(arguments, who or "a central", ALL, send))
 
 
 async def run_manager(service, name: str, arguments: dict, who: str, send: Send) -> dict:
     """A command that has come to the manager's port from a listed key: nothing about packets of calls."""
-    command = _known(name, [each for each in TABLE if each.over_link and each.group == OPERATORS])
+    command = _known(service, name, [each for each in TABLE if each.over_link and each.group == OPERATORS], who)
     return await run(service, command, Request(arguments, who, frozenset({OPERATORS}), send))
 
 
@@ -97,9 +97,11 @@ async def run(service, command: Command, request: Request) -> dict:
         service.tell_audit(command.name, who=request.who, result=result)
 
 
-def _known(name: str, commands) -> Command:
+def _known(service, name: str, commands, who: str) -> Command:
     found = next((command for command in commands if command.name == name), None)
     if found is None:
+        if name in BY_NAME:
+            _refused(service, BY_NAME[name], who)
         raise VoipfleetError(f"not a command; known are {', '.join(sorted(each.name for each in commands))}")
     return found
 

@@ -57,6 +57,8 @@ async def test_what_may_not_come_over_the_link_does_not():
     for name in ("ctl", "find", "fetch", "hold", "release", "erase"):
         with pytest.raises(VoipfleetError, match="not a command"):
             await table.run_manager(one, name, {"uuid": HQ.hex()}, "ops", no_data)
+    assert [(event, fields["who"], fields["command"]) for event, fields in one.audit[:3]] == [
+        ("refused", "x@hq", "ctl"), ("pcap_refused", "x@hq", "find"), ("refused", "ops", "ctl")]  # fmt: skip
     assert (await table.run_remote(one, "fetch", {"uuid": HQ.hex()}, "x@hq", no_data))["bytes"] == 5
     assert (await table.run_manager(one, "pool", {}, "ops", no_data))["bytes"] == 5
 
