@@ -61,7 +61,7 @@ def read(found: Plan, **more) -> tuple[bytes, Stream]:
     return data, stream
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(blocks, st.sets(st.sampled_from(SIP + RTP)), st.integers(0, 5000), st.sets(st.sampled_from(KINDS)))
 def test_what_was_given_comes_back_by_key(tmp_path_factory, given, keys, offset, kinds):
     folder = tmp_path_factory.mktemp("pool")
@@ -142,7 +142,7 @@ def test_an_index_of_keys_in_one_corner_is_searched_to_its_end(tmp_path):
         os.close(file)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.binary(max_size=400), st.sampled_from(SIP + RTP), st.binary(max_size=100), st.booleans())
 def test_random_bytes_in_the_files_never_raise(tmp_path_factory, idx, key, pcap, cut):
     folder = tmp_path_factory.mktemp("pool")
@@ -163,7 +163,7 @@ def test_random_bytes_in_the_files_never_raise(tmp_path_factory, idx, key, pcap,
     assert bool(stream.missing) == bool(found.damaged or found.pieces) or stream.packets
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_an_index_that_is_damaged_somewhere_never_raises_and_costs_no_other_segment(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("pool")

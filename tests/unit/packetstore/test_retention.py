@@ -41,7 +41,7 @@ def broken(left: list[Entry], limit: Limits, free: int, inodes: int, now: int, k
     return out
 
 
-@settings(max_examples=500)
+@settings(max_examples=300)
 @given(st.lists(entries, max_size=25, unique=True), limits, st.integers(0, 500), st.integers(-4, 60),
        st.integers(0, 1500), st.sampled_from(KINDS), st.integers(0, 60))  # fmt: skip
 def test_what_goes_is_the_oldest_and_no_more_than_needed(found, limit, free, inodes, now, kind, coming):

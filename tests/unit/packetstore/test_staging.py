@@ -50,7 +50,7 @@ def content(sealed) -> dict[int, list[tuple[int, int, bytes]]]:
     return found
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(blocks)
 def test_everything_comes_out_by_key_and_in_order(made):
     sealed, carried, dropped = seal(staged(made))
@@ -60,7 +60,7 @@ def test_everything_comes_out_by_key_and_in_order(made):
     assert (sealed.first, sealed.last) == (min(r.ts for r in everything), max(r.ts for r in everything))
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(blocks, st.dictionaries(st.sampled_from([0, 1, 2, 7 << 40, 2**64 - 1]), st.sampled_from([KEEP, WAIT, DROP])),
        st.booleans())  # fmt: skip
 def test_what_waits_is_in_the_next_segment_and_what_is_dropped_is_counted(made, said, more):
