@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from voipfleet.calls.dialog import Endpoint, show
+from voipfleet.capture import tags
 from voipfleet.capture.block import Block
 from voipfleet.decode import rtp, sip
 from voipfleet.decode.columns import Packets, Piece
@@ -126,8 +127,21 @@ class Keeper:
             caplen = np.minimum(caplen, starts - offset)
         elif not self._digits:
             caplen = np.where(digits, np.minimum(caplen, starts - offset), caplen)
-        self._store.add(self._kind, block.linktype, keys_, block.ts[frame], offset, caplen, block.wirelen[frame],
-                        block.data)  # fmt: skip
+        tagged = tags.taken_off(block, frame)
+        if tagged is not None:
+            self._tagged(block, keys_[tagged], frame[tagged], caplen[tagged])
+            keys_, frame, offset, caplen = (column[~tagged] for column in (keys_, frame, offset, caplen))
+        if len(frame):
+            self._store.add(self._kind, block.linktype, keys_, block.ts[frame], offset, caplen, block.wirelen[frame],
+                            block.data)  # fmt: skip
+
+    def _tagged(self, block: Block, keys_: np.ndarray, frame: np.ndarray, caplen: np.ndarray) -> None:
+        """Packets whose VLAN tag the kernel took off."""
+        for which, rows in tags.frames(block, frame, caplen):
+            count, size = rows.shape
+            mine = frame[which]
+            self._store.add(self._kind, block.linktype, keys_[which], block.ts[mine], np.arange(count) * size,
+                            np.full(count, size), block.wirelen[mine] + tags.TAG, rows.reshape(-1))  # fmt: skip
 
     def _rtp_pieces(self, row: int, key: int, digits: bool, start: int) -> None:
         """RTP that came in fragments. Where only headers are kept, of the first fragment what is before the payload."""
@@ -163,10 +177,9 @@ class Keeper:
         if (found := packets.pieces.get(row)) is not None:
             return found
         index = row if packets.frame is None else int(packets.frame[row])
-        at = int(block.offset[index])
-        frame = block.data[at : at + int(block.caplen[index])].tobytes()
-        return [Piece(int(block.ts[index]), int(block.wirelen[index]), frame, int(packets.start[row]) - at,
-                      int(packets.length[row]))]  # fmt: skip
+        frame, more = tags.frame(block, index)
+        start = int(packets.start[row]) - int(block.offset[index]) + more
+        return [Piece(int(block.ts[index]), int(block.wirelen[index]) + more, frame, start, int(packets.length[row]))]
 
 
 def _masked(message: bytes, spans: Spans, pieces: list[Piece]) -> list[Piece]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from voipfleet.capture import tags
 from voipfleet.capture.block import RAW, Block
 from voipfleet.decode import common
 from voipfleet.decode.columns import COLUMNS, Packets, Piece, be
@@ -87,9 +88,9 @@ class Decoder:
         """The packet at `index` of the block, whose payload is from `start` to before `stop`, if frames are wanted."""
         if not self._pieces:
             return []
-        at = int(block.offset[index])
-        frame = block.data[at : at + int(block.caplen[index])].tobytes()
-        return [Piece(int(block.ts[index]), int(block.wirelen[index]), frame, start - at, stop - start)]
+        frame, more = tags.frame(block, index)
+        begin = start - int(block.offset[index]) + more
+        return [Piece(int(block.ts[index]), int(block.wirelen[index]) + more, frame, begin, stop - start)]
 
     def _whole(self, block: Block, walk: Walk, gather: "_Gather") -> list[tuple[int, bytes]]:
         """(place, packet) of every datagram that a fragment of this walk completes."""

@@ -79,6 +79,28 @@ def test_every_packet_of_a_call_as_it_was_on_the_wire(block):
     assert store.count("sip") == 6 and store.count("audio") == 100
 
 
+@pytest.mark.parametrize(("savertp", "size"), [("yes", HEAD + 4 + 160), ("header", HEAD + 4)])
+def test_the_tag_that_the_kernel_took_off_is_put_back(savertp, size):
+    """Of some packets of the block; the frames are those of the wire."""
+    play, store = a_call(), Store()
+    keeper = Keeper(store, "s", savesip=True, savertp=savertp, savertcp=True, secrets=None, hide_digits=True,
+                    all_rtp=True)  # fmt: skip
+    analyser, packets = Analyser(AnalyserSettings(), sensor="s", keep=keeper), sorted(play.packets)
+    sizes = np.array([len(packet) for _, packet in packets], np.int64)
+    tags = np.where(np.arange(len(packets)) % 3, 0x6123, -1)
+    block = Block(data=np.frombuffer(b"".join(packet for _, packet in packets), np.uint8), caplen=sizes, wirelen=sizes,
+                  ts=np.array([ts for ts, _ in packets], np.int64), offset=np.cumsum(sizes) - sizes,
+                  vlan=tags)  # fmt: skip
+    (call,) = analyser.feed(block) + analyser.finish()
+    wire = [(ts, packet if tag < 0 else packet[:12] + b"\x81\0\x61\x23" + packet[12:])
+            for (ts, packet), tag in zip(packets, tags.tolist(), strict=True)]  # fmt: skip
+    kept = store.of(call, "sip", "audio", "rtp")
+    assert [(ts, whole) for ts, whole, _ in kept] == sorted((ts, len(packet)) for ts, packet in wire)
+    assert all(packet.startswith(frame) for (_, packet), (*_, frame) in zip(sorted(wire), kept, strict=True))
+    rtp = [len(frame) for *_, frame in store.of(call, "audio", "rtp")]
+    assert set(rtp) == {size, size - 4} and rtp.count(size) == int(np.count_nonzero(tags[4:104] >= 0))
+
+
 def test_headers_only_and_nothing():
     store, records, _ = analysed(a_call(), savertp="header")
     frames = store.of(records["call-1"], "rtp")
