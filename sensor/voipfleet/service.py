@@ -28,6 +28,7 @@ from voipfleet.duties import duties
 from voipfleet.engine_process import EngineProcess
 from voipfleet.errors import VoipfleetError
 from voipfleet.manage import settings, table
+from voipfleet.manage.later import Later
 from voipfleet.manage.local import Manager
 from voipfleet.metrics.counting import Counting
 from voipfleet.options import BY_KEY
@@ -55,6 +56,7 @@ class Service:
         self.duties = duties(config)
         self.engine = self.intake = self.uplink = self.packets = self.stored = self.audit = self.room = None
         self.board: Switchboard | None = None
+        self.later: Later | None = None
         self.pool = None  # the packets that are kept here (manage.packets says what it can)
         self.live: dict[str, Callable[[Config], Awaitable[None]]] = {}  # what applies keys that can change
         self.refusals: dict[tuple[str, str], float] = {}
@@ -103,6 +105,7 @@ class Service:
                 await listener.start()
             if self.stored:
                 self._background(connections.remember(self))
+                self._background(self.later.run(self))
             if self.uplink:
                 self._background(self.uplink.run())
             elif self.stored:
@@ -224,6 +227,7 @@ class Service:
         from voipfleet.central.url import database_url
 
         self.stored = StoreThread(Store(database_url(self.config)), self.name)
+        self.later = Later(Path(self.config.spooldir))
         try:
             await self.stored.prepare()
         except StoreUnavailable:

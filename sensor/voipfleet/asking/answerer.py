@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from voipfleet.asking import messages
-from voipfleet.asking.messages import Ask, Cancel, Data, End, More
+from voipfleet.asking.messages import Ask, Cancel, Data, End, More, Unreached
 from voipfleet.errors import VoipfleetError
 from voipfleet.link import types
 from voipfleet.link.session import LinkClosed
@@ -70,7 +70,8 @@ class Answerer:
         if ask.number in self._running:
             await self._end(End(ask.number, f"{ask.command}: its number is in use; number questions anew"))
         elif len(self._running) >= AT_ONCE:
-            await self._end(End(ask.number, f"{AT_ONCE} commands run already over this connection; try again later"))
+            fault = f"{AT_ONCE} commands run already over this connection; try again later"
+            await self._end(End(ask.number, fault, unreached=True))
         else:
             running = self._running[ask.number] = _Running()
             running.task = asyncio.create_task(self._answer(ask, running))
@@ -83,7 +84,7 @@ class Answerer:
         try:
             end = self._ended(ask, await self._run(ask, send))
         except VoipfleetError as error:
-            end = End(ask.number, str(error)[: messages.MAX_SENTENCE])
+            end = End(ask.number, str(error)[: messages.MAX_SENTENCE], unreached=isinstance(error, Unreached))
         except LinkClosed:
             return  # said by who reads
         except Exception as error:

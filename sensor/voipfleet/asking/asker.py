@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from voipfleet.asking import messages
-from voipfleet.asking.messages import Ask, Cancel, Data, End, More
+from voipfleet.asking.messages import Ask, Cancel, Data, End, More, Unreached
 from voipfleet.errors import VoipfleetError
 from voipfleet.harmless import harmless
 from voipfleet.link import types
@@ -59,7 +59,7 @@ class Asker:
             raise VoipfleetError(f"{command}: its arguments are longer than {messages.MAX_ARGUMENTS} bytes; ask for"
                                  " less at once")  # fmt: skip
         if len(self._open) >= MAX_OPEN:
-            raise VoipfleetError(f"{self.name}: {MAX_OPEN} questions wait for it already; try again later")
+            raise Unreached(f"{self.name}: {MAX_OPEN} questions wait for it already; try again later")
         if self._over:
             raise self._gone()
         number, answer = next(self._numbers), _Open()
@@ -114,7 +114,7 @@ class Asker:
                     answer.news.clear()
                     await answer.news.wait()
         except TimeoutError:
-            raise VoipfleetError(f"{self.name}: no answer within {SILENCE:g} s; see its log (a release that cannot be"
+            raise Unreached(f"{self.name}: no answer within {SILENCE:g} s; see its log (a release that cannot be"
                                  " asked says nothing)") from None  # fmt: skip
         if not answer.waiting:
             raise self._gone()
@@ -130,14 +130,14 @@ class Asker:
 
     def _result(self, end: End) -> dict:
         if end.error:
-            raise VoipfleetError(harmless(end.error))
+            raise (Unreached if end.unreached else VoipfleetError)(harmless(end.error))
         try:
             return messages.json_object(end.body)
         except ValueError:
             raise VoipfleetError(f"{self.name}: its answer is no JSON object; another release may run there") from None
 
-    def _gone(self) -> VoipfleetError:
-        return VoipfleetError(f"{self.name}: the connection ended before the answer did; ask again once it is back")
+    def _gone(self) -> Unreached:
+        return Unreached(f"{self.name}: the connection ended before the answer did; ask again once it is back")
 
     async def _say(self, kind: int, message) -> None:
         try:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import msgspec
 
+from voipfleet.errors import VoipfleetError
 from voipfleet.records.messages import Status
 
 WINDOW = 256 << 10  # bytes of an answer that may be on their way
@@ -40,12 +41,18 @@ class Data(msgspec.Struct, array_like=True, frozen=True):
     body: Annotated[bytes, msgspec.Meta(max_length=MAX_DATA)]
 
 
+class Unreached(VoipfleetError):
+    """The host that was asked has not answered: it is not connected, or its connection ended before."""
+
+
 class End(msgspec.Struct, array_like=True, frozen=True):
-    """The end of an answer: a result (JSON object), or `error`, a sentence."""
+    """The end of an answer: a result (JSON object), or `error`, a sentence; `unreached` where that is not of the host
+    that was asked, but of one on the way to it."""
 
     number: Number
     error: Annotated[str, msgspec.Meta(max_length=MAX_SENTENCE)] = ""
     body: Annotated[bytes, msgspec.Meta(max_length=MAX_RESULT)] = b"{}"
+    unreached: bool = False
 
 
 class More(msgspec.Struct, array_like=True, frozen=True):

@@ -16,7 +16,7 @@ import msgspec
 from voipfleet.asking import messages
 from voipfleet.asking.answerer import Answerer, Send
 from voipfleet.asking.asker import Asker
-from voipfleet.asking.messages import MAX_HOPS, Ask, Behind
+from voipfleet.asking.messages import MAX_HOPS, Ask, Behind, Unreached
 from voipfleet.asking.routes import Routes
 from voipfleet.errors import VoipfleetError
 from voipfleet.link import keys, types
@@ -74,18 +74,18 @@ class Switchboard:
         if ask.target == self._own:
             return await self._answers(ask.command, arguments, ask.who, send)
         if ask.hops + 1 >= MAX_HOPS:
-            raise VoipfleetError(f"{self._name}: {ask.command} has passed {MAX_HOPS} hosts and arrived nowhere; the way"
+            raise Unreached(f"{self._name}: {ask.command} has passed {MAX_HOPS} hosts and arrived nowhere; the way"
                                  " to that sensor is not known any more, ask again in some seconds")  # fmt: skip
         asker = self.routes.find(ask.target, besides=came_from)
         if asker is None:
-            raise VoipfleetError(f"{self.where(ask.target)}; it serves its packets when it is back")
+            raise Unreached(f"{self.where(ask.target)}; it serves its packets when it is back")
         return await asker.ask(ask.target, ask.command, arguments, ask.who, send, hops=ask.hops + 1)
 
     async def ask(self, target: bytes, command: str, arguments: dict, who: str, send: Send) -> dict:
         """Ask another host, wherever it is; VoipfleetError with a sentence where it is not connected."""
         asker = self.routes.find(target)
         if asker is None:
-            raise VoipfleetError(f"{self.where(target)}; it serves its packets when it is back")
+            raise Unreached(f"{self.where(target)}; it serves its packets when it is back")
         return await asker.ask(target, command, arguments, who, send)
 
     def where(self, uuid: bytes) -> str:

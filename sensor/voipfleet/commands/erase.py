@@ -51,6 +51,9 @@ def run(args: argparse.Namespace) -> int:
         print(line)
     parts = {holder.sensor: holder.uuid for holder in holders}
     for one in missed:
+        if one.get("later") is True:
+            print(f"{one['name']}: {one['error']}; it is erased there as soon as that is back", file=sys.stderr)
+            continue
         again = f"voipfleet erase {parts[one['sensor']]} --sensor {one['sensor']}" if one["sensor"] in parts else ""
         print(f"{one['name']}: {one['error']}; NOT erased there, ask again when it can be reached:"
               f" {again or 'the same command'}", file=sys.stderr)  # fmt: skip

@@ -13,8 +13,12 @@ MAX_NAMED = 5  # candidates in a sentence
 
 async def ask(service, request: Request, uuid: bytes, command: str, arguments: dict, send: Send = no_data) -> dict:
     """A command on another host, whose audit log says who asked and where."""
-    who = request.who if "@" in request.who else f"{request.who}@{service.name}"
-    return await service.board.ask(uuid, command, arguments, who, send)
+    return await service.board.ask(uuid, command, arguments, asker(service, request), send)
+
+
+def asker(service, request: Request) -> str:
+    """Who asks, as other hosts write it down."""
+    return request.who if "@" in request.who else f"{request.who}@{service.name}"
 
 
 async def ctl(service, request: Request) -> dict:

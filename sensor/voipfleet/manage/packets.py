@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from voipfleet.asking.messages import Unreached
 from voipfleet.errors import VoipfleetError
 from voipfleet.manage import hosts
 from voipfleet.manage.own import as_object, store_of
@@ -115,14 +116,15 @@ async def _of_call(service, request: Request, command: str, arguments: dict, wor
 
 
 async def _each(service, request: Request, command: str, asked: list, work: Work) -> tuple[list[dict], list[dict]]:
-    """What each of `asked` (uuid, name, arguments) says, and which could not."""
+    """What each of `asked` (uuid, name, arguments) says, and which could not; `later`: it is erased there when it is
+    back."""
     places, done, missed = asyncio.Semaphore(AT_ONCE), [], []
 
     async def one(uuid: bytes, name: str, arguments: dict) -> None:
+        here = {"here": True} if "uuid" in arguments else {}
         async with places:
             try:
                 if uuid != service.own_uuid:
-                    here = {"here": True} if "uuid" in arguments else {}
                     said = await hosts.ask(service, request, uuid, command, arguments | here)
                 elif service.pool is None and len(asked) > 1:
                     return  # nothing is kept here
@@ -130,7 +132,9 @@ async def _each(service, request: Request, command: str, asked: list, work: Work
                     said = await work(store_of(service), bytes.fromhex(arguments.get("uuid", "")))
                 done.append({"sensor": uuid.hex(), "name": name, **said})
             except VoipfleetError as error:
-                missed.append({"sensor": uuid.hex(), "name": name, "error": str(error)})
+                later = isinstance(error, Unreached) and command == "erase" and service.later is not None
+                later = later and service.later.add(uuid, arguments | here, hosts.asker(service, request))
+                missed.append({"sensor": uuid.hex(), "name": name, "error": str(error), "later": later})
 
     await asyncio.gather(*(one(*host) for host in asked))
     return done, missed
