@@ -128,14 +128,16 @@ def _binary(low: bytes, found: list[Span]) -> None:
 def _text(low: bytes, start: int, end: int, keep: int, found: list[Span], pattern: re.Pattern = tokens.TEXT) -> None:
     if not tokens.ANY.search(low, start, end):
         return
+    named = low.find(b"<", start, end) >= 0  # perhaps
     for match in pattern.finditer(low, start, end):
         kind = match.lastindex
-        if kind == tokens.HOST:
-            _uri(low, match, keep, found)
-        elif kind == tokens.RUN:
-            first, last = match.span(kind)
-            if (last - first >= tokens.LEAST and _counts(low, first, last)) or tokens.DISPLAY.match(low, last, end):
+        if kind == tokens.RUN:
+            first, last = match.span(tokens.RUN)
+            long = last - first >= tokens.LEAST and _counts(low, first, last)
+            if long or (named and last - first > keep and tokens.DISPLAY.match(low, last, end)):
                 _digits(low, first, last, keep, found)
+        elif kind == tokens.HOST:
+            _uri(low, match, keep, found)
         elif kind == tokens.PARAMETER:
             _digits(low, *match.span(kind), 0, found)
 
@@ -164,8 +166,7 @@ def _uri(low: bytes, match: re.Match, keep: int, found: list[Span]) -> None:
 
 def _digits(low: bytes, start: int, end: int, keep: int, found: list[Span]) -> None:
     """All digits between but the last `keep`."""
-    plain = tokens.PLAIN.match(low, start, end)
-    if plain:
+    if plain := tokens.PLAIN.match(low, start, end):
         found.append((plain.start(1), end - keep))
         return
     at = [one.span() for one in tokens.ONE.finditer(low, start, end) if one[1]]

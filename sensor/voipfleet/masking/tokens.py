@@ -53,7 +53,7 @@ URI = re.compile(_URI)
 HEADER = re.compile(rb"([^\n:]++)(:?+[^\n]*+(?:\n[ \t][^\n]*+)*+)")
 # What follows on a digit in a display name, in quotes or not.
 DISPLAY = re.compile(
-    rb"(?:[^\"\\]{0,128}+(?:\\.[^\"\\]{0,128}+){0,8}+\"\s{0,8}|[^\"<>,;:=]{0,128}+)<",
+    rb"(?:[^\"<>,;:=]{0,64}+|[^\"\\]{0,64}+(?:\\.[^\"\\]{0,64}+){0,8}+\"\s{0,8})<",
     re.S,
 )
 NUMBER_ONLY = re.compile(rb"(?!" + _QUAD + rb"\Z)[+*#()._-]*+(?:" + DIGIT + rb"[+*#()._-]*+)++\Z")
