@@ -247,6 +247,8 @@ TABLE: tuple[Metric, ...] = tuple(Metric(f"voipfleet_{name}", *rest) for name, *
     ("pool_bytes", GAUGE, "Bytes of the packet store, by class.", ("class",), _pool("bytes")),
     ("pool_oldest_timestamp_seconds", GAUGE, "When the oldest kept packet was captured; 0: none is kept.", ("class",),
      _pool("oldest_ns")),
+    ("pool_damaged_segments", GAUGE, "Segments in which nothing can be found, as of the start.", (),
+     _one("capture", "pool_damaged_segments")),
     ("pool_fetches_total", COUNTER, "Fetches of packets of calls that were served since the start, by result.",
      ("result",), _fetches),
     ("pool_fetched_bytes_total", COUNTER, "Bytes that went to them.", (), _one("pool", "fetched_bytes")),

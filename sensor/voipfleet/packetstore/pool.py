@@ -7,7 +7,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -24,13 +24,19 @@ log = logging.getLogger("voipfleet.pool")
 AT_ONCE = 256 << 10  # bytes that are read for one send
 STAGED_NS = int((2 * AGE + 60) * 1e9)  # how long ago a call must be over so that nothing of it is staged
 Seal = Callable[[], Awaitable[None]]
+Forget = Callable[[Collection[bytes], str], Awaitable[int]]
+
+
+async def _nothing(uuids: Collection[bytes], number: str) -> int:
+    return 0
 
 
 class Pool:
-    """`seal()`: the engine writes what it has staged, and this returns when that is on the disk."""
+    """`seal()`: the engine writes what it has staged, and this returns when that is on the disk. `forget(uuids,
+    number)` erases what else this host has of calls: records that wait, or are kept for a replay."""
 
-    def __init__(self, settings: StoreSettings, seal: Seal):
-        self._settings, self._seal = settings, seal
+    def __init__(self, settings: StoreSettings, seal: Seal, forget: Forget = _nothing):
+        self._settings, self._seal, self._forget = settings, seal, forget
         self._folder = settings.folder
         self._calls = CallIndex(settings.folder)
         self._threads = ThreadPoolExecutor(4, "pool")
@@ -110,12 +116,15 @@ class Pool:
         return {"released": True}
 
     async def erase(self, what: bytes | str) -> dict:
-        """A call by its uuid, or all calls of a number: packets, holds, and that they were. {"calls", "packets"}."""
+        """A call by its uuid, or all calls of a number: packets, holds, records, and that they were. {"calls",
+        "packets", "records"}."""
         if isinstance(what, str):
             known = await self._beside(self._calls.by_number, what)
         else:
             found = await self._beside(self._calls.find, what)
             known = [found] if found else []
+        uuids = {call.record.uuid for call in known} | ({what} if isinstance(what, bytes) else set())
+        records = await self._forget(uuids, what if isinstance(what, str) else "")
         await self._fresh(known)
         packets = damaged = 0
         for call in known:
@@ -123,9 +132,10 @@ class Pool:
             packets, damaged = packets + done.packets, damaged + done.damaged
             await self._beside(holds.release, self._folder, call.record.uuid)
             await self._beside(self._calls.remove, call.record.uuid)
-        if isinstance(what, bytes) and not known and not await self._beside(holds.release, self._folder, what):
+        held = isinstance(what, bytes) and await self._beside(holds.release, self._folder, what)
+        if isinstance(what, bytes) and not (known or held or records):
             raise VoipfleetError(f"{what.hex()}: this call is not known here; nothing was erased")
-        return {"calls": len(known), "packets": packets,
+        return {"calls": len(known), "packets": packets, "records": records,
                 "missing": f"{damaged} segments are damaged and were not searched" if damaged else ""}  # fmt: skip
 
     async def state(self, dry_run: bool) -> dict:

@@ -16,7 +16,7 @@ class Intake:
     def __init__(self, spool: Spool, name: str, offset: Callable[[], float | None]):
         self._spool, self._name, self._offset = spool, name, offset
         self.open_calls = OpenCalls()
-        self.ended: Callable[[CallRecord], None] = lambda call: None  # is told of each record
+        self.told: Callable[[CallRecord], None] = lambda call: None  # is told of each record and each open call
         self._held: list[tuple[bytes, int, int, bytes]] = []
         self._through = 0
 
@@ -62,5 +62,5 @@ class Intake:
             self.open_calls.put(call, body)
         else:
             self.open_calls.ended(call.uuid)
-            self.ended(call)
+        self.told(call)
         return call.uuid, call.revision, kind, body

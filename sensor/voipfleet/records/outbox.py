@@ -11,7 +11,7 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -19,6 +19,7 @@ from types import MappingProxyType
 import msgspec
 
 from voipfleet.errors import VoipfleetError
+from voipfleet.records import erasing
 from voipfleet.records.messages import CALL, CHECKPOINT, GAP, MAX_BATCH_BYTES, MAX_ROWS, GapRecord, Row
 from voipfleet.records.tables import SCHEMA, checksum, prepare
 
@@ -183,6 +184,13 @@ class Outbox:
         with self._transaction():
             through = first + (acked - first) // 10
             return self._db.execute("DELETE FROM outbox WHERE seq <= ?", (through,)).rowcount
+
+    def erase(self, uuids: Collection[bytes], number: str = "") -> int:
+        """See erasing.erase."""
+        with self._transaction():
+            done = erasing.erase(self._db, uuids, number)
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # what was there is in the log, too
+        return done
 
     def uuid_at(self, seq: int) -> bytes | None:
         """The uuid of the row `seq`; None where it is not held any more (or not yet)."""

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from voipfleet.records import salvage
@@ -168,6 +168,11 @@ class Spool:
 
     async def read(self, after: int) -> list[Row]:
         return await self._ask("read", after)
+
+    async def erase(self, uuids: Collection[bytes], number: str = "") -> int:
+        """Take calls out for good, what was put until now included; how many rows that were. Raises OutboxError."""
+        await self.flush()
+        return await self._ask("erase", uuids, number)
 
     async def acknowledge(self, through: int) -> None:
         try:

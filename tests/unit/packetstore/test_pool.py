@@ -98,7 +98,7 @@ def test_a_held_call_outlives_everything_until_it_is_released(both):
 @pytest.mark.parametrize("what", [UUID, "100", "200"])
 def test_an_erased_call_is_nowhere(both, tmp_path, what):
     asyncio.run(both.pool.hold(UUID, "anna", "why"))
-    assert asyncio.run(both.pool.erase(what)) == {"calls": 1, "packets": 11, "missing": ""}
+    assert asyncio.run(both.pool.erase(what)) == {"calls": 1, "packets": 11, "records": 0, "missing": ""}
     with pytest.raises(VoipfleetError, match="not known here"):
         asyncio.run(both.fetched())
     both.pool.close()
@@ -113,7 +113,7 @@ def test_an_erased_call_is_nowhere(both, tmp_path, what):
 def test_what_is_not_known_cannot_be_erased(both):
     with pytest.raises(VoipfleetError, match="nothing was erased"):
         asyncio.run(both.pool.erase(bytes(16)))
-    assert asyncio.run(both.pool.erase("no such number")) == {"calls": 0, "packets": 0, "missing": ""}
+    assert asyncio.run(both.pool.erase("no such number")) == {"calls": 0, "packets": 0, "records": 0, "missing": ""}
 
 
 def test_packets_that_are_gone_are_said_to_be(both):
