@@ -127,6 +127,9 @@ def test_packets_come_from_a_sensor_over_its_own_connection(hosts):
     a.kill()
     with pytest.raises(VoipfleetError, match=r"^a: not connected since .* it serves its packets when it is back$"):
         fetched(c, sensor=holder["sensor"], uuid=holder["uuid"])
+    c.stop()
+    c.start()  # it knows from its database who there is
+    assert refused(c, "ctl", "a", "version").startswith("a: not connected since ")
 
 
 def test_an_open_call_is_seen_from_the_central(hosts):
