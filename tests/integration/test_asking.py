@@ -132,6 +132,31 @@ def test_packets_come_from_a_sensor_over_its_own_connection(hosts):
     assert refused(c, "ctl", "a", "version").startswith("a: not connected since ")
 
 
+def test_a_sensor_that_was_away_erases_when_it_is_back(hosts):
+    c = hosts.add("c", server_bind="127.0.0.1")
+    a = hosts.add("a", interface="vb", **LOCAL)
+    hosts.start()
+    hosts.place(1, 2)
+    first, second = arrive(c, [1, 2])
+    control = c.folder / "control"
+    holders = [asyncio.run(ask(control, "find", call=one["uuid"]))["holders"][0] for one in (first, second)]
+    assert asyncio.run(ask(control, "hold", uuid=second["uuid"], why="court"))["missed"] == []
+    assert "are held" in refused(c, "erase", second["uuid"], "--yes")
+    a.stop()
+    assert "it is erased there as soon as that is back" in refused(c, "erase", first["uuid"], "--yes")
+    assert [call["caller"] for call in c.calls()] == ["2"]
+    a.start()
+    end = time.monotonic() + 30
+    while not [line for line in audit(a, "erase") if line["result"] == "ok"]:
+        assert time.monotonic() < end, a.log()
+        time.sleep(0.3)
+    with pytest.raises(VoipfleetError, match="not known here"):
+        fetched(c, sensor=holders[0]["sensor"], uuid=holders[0]["uuid"])
+    data, said = fetched(c, sensor=holders[1]["sensor"], uuid=holders[1]["uuid"])
+    assert said["packets"] > 4 and len(data) > 500
+    assert [call["caller"] for call in c.calls()] == ["2"]
+
+
 def test_an_open_call_is_seen_from_the_central(hosts):
     c = hosts.add("c", server_bind="127.0.0.1")
     hosts.add("a", interface="vb", **LOCAL)
