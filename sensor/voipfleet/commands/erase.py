@@ -49,15 +49,22 @@ def run(args: argparse.Namespace) -> int:
         print(f"{answer['records']:,} record{'s' * (answer['records'] != 1)} erased here")
     for line in reporting.lines(done, _words):
         print(line)
-    parts = {holder.sensor: holder.uuid for holder in holders}
+    left = [one for one in missed if not reporting.nothing(one["error"])]
     for one in missed:
-        if one.get("later") is True:
-            print(f"{one['name']}: {one['error']}; it is erased there as soon as that is back", file=sys.stderr)
-            continue
-        again = f"voipfleet erase {parts[one['sensor']]} --sensor {one['sensor']}" if one["sensor"] in parts else ""
-        print(f"{one['name']}: {one['error']}; NOT erased there, ask again when it can be reached:"
-              f" {again or 'the same command'}", file=sys.stderr)  # fmt: skip
-    return FAILURE if missed or any(one.get("missing") for one in done) else OK
+        if one not in left:
+            print(f"{one['name']}: has nothing of it")
+    for line in reporting.lines(left, lambda one: f"{one['error']}; {_then(one, holders)}"):
+        print(line, file=sys.stderr)
+    return FAILURE if left or any(one.get("missing") for one in done) else OK
+
+
+def _then(one: dict, holders: list[Holder]) -> str:
+    """What becomes of what a host still has."""
+    if one.get("later") is True:
+        return "it is erased there as soon as that is back"
+    parts = {holder.sensor: holder.uuid for holder in holders}
+    again = f"voipfleet erase {parts[one['sensor']]} --sensor {one['sensor']}" if one["sensor"] in parts else ""
+    return f"NOT erased there, ask again when it can be reached: {again or 'the same command'}"
 
 
 def _told(call: CallRecord, holders: list[Holder]) -> str:

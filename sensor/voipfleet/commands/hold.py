@@ -12,8 +12,6 @@ from voipfleet.fetching.answers import plain
 from voipfleet.manager import ask
 from voipfleet.show import harmless, local_time
 
-KEEPS_NONE = "keeps no packets"  # what a host without a packet store says (manage/own.py)
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("call", metavar="CALL", nargs="?", help="its Call-ID, or its uuid (voipfleet calls --json)")
@@ -37,13 +35,14 @@ async def _hold(socket: Path, args: argparse.Namespace) -> int:
     uuid = call.uuid.hex()
     if args.release:
         done, missed = reporting.hosts(await ask(socket, "release", uuid=uuid))
+        missed = [one for one in missed if not reporting.nothing(one["error"])] if done else missed
         said = reporting.lines(done, lambda one: "released; retention may remove its packets again")
     else:
         done, missed = reporting.hosts(await ask(socket, "hold", uuid=uuid, why=args.why.strip()))
         said = reporting.lines(done, lambda one: f"held, {reporting.size(int(one['bytes']))}")
     for line in said:
         print(line)
-    for line in reporting.lines(missed, lambda one: f"{one['error']}; ask again when it can be reached"):
+    for line in reporting.lines(missed, lambda one: one["error"]):
         print(line, file=sys.stderr)
     return FAILURE if missed else OK
 
@@ -61,7 +60,7 @@ async def _list(socket: Path) -> int:
             which = {"sensor": host["uuid"], "run": "pool"} if host else {}
             held += _lines(name, await ask(socket, "ctl" if host else "pool", **which))
         except VoipfleetError as error:
-            if KEEPS_NONE not in str(error):
+            if not reporting.nothing(str(error)):
                 faults.append(harmless(str(error)))
     for line in held or ["No call is held."]:
         print(line)

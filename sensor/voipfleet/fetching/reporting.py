@@ -7,6 +7,8 @@ from voipfleet.fetching.answers import plain
 from voipfleet.show import harmless
 
 MAX_DEEP = 8  # instances that pass a command on
+# What hosts say where there is nothing to do for them: of a store that they do not have, a call or a hold
+NOTHING = ("keeps no packets", "this call is not known here", "this call is not held here")
 
 
 def hosts(answer: dict) -> tuple[list[dict], list[dict]]:
@@ -20,6 +22,11 @@ def hosts(answer: dict) -> tuple[list[dict], list[dict]]:
     except (KeyError, TypeError, AttributeError):
         raise VoipfleetError("the daemon's answer is not as expected; is it of another release?") from None
     return good, bad
+
+
+def nothing(error: str) -> bool:
+    """Whether the sentence of a host says that it has nothing of what was meant."""
+    return any(part in error for part in NOTHING)
 
 
 def lines(found: list[dict], words: Callable[[dict], str]) -> list[str]:

@@ -46,6 +46,12 @@ def test_what_was_erased_and_where_not(fleet, capfd, monkeypatch):
     assert (code, out) == (1, "b1: 1 call, 2,060 packets erased\n") and fleet.said[-1] == ("erase", {"uuid": UUID})
     assert err.endswith("b2: is not connected; NOT erased there, ask again when it can be reached:"
                         f" voipfleet erase {UUID} --sensor {b2.uuid}\n")  # fmt: skip
+    fleet.answers["erase"]["missed"][0]["later"] = True
+    code, _, err = run(fleet, capfd, monkeypatch, UUID, "--yes")
+    assert (code, err) == (1, "b2: is not connected; it is erased there as soon as that is back\n")
+    fleet.answers["erase"]["missed"] = [host(b2, error=f"{UUID}: this call is not known here; nothing was erased")]
+    code, out, err = run(fleet, capfd, monkeypatch, UUID, "--yes")
+    assert (code, err) == (0, "") and out.endswith("b2: has nothing of it\n")
     fleet.answers["erase"] = {"records": 1, "done": [host(b2, calls=1, packets=7, missing="")], "missed": []}
     code, out, err = run(fleet, capfd, monkeypatch, UUID, "--sensor", b2.uuid, "--yes")
     assert (code, out, err) == (0, "1 record erased here\nb2: 1 call, 7 packets erased\n", "")

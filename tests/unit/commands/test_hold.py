@@ -1,9 +1,18 @@
 """`voipfleet hold`: on every sensor that has the call, and told by host."""
 
+import asyncio
+from types import SimpleNamespace
+
 import pytest
 from support.holders import Fleet, Holding
 from voipfleet.calls.record import CallRecord
 from voipfleet.cli import main
+from voipfleet.errors import VoipfleetError
+from voipfleet.fetching import reporting
+from voipfleet.manage.own import store_of
+from voipfleet.packetstore.pool import Pool
+from voipfleet.packetstore.retention import Limits
+from voipfleet.packetstore.writer import StoreSettings
 
 CALL = CallRecord(uuid=b"u" * 16, call_id="one@x", setup_time=1_700_000_000_000_000_000, caller="al", callee="bo")
 UUID = CALL.uuid.hex()
@@ -31,8 +40,12 @@ def test_hold_and_release(fleet, capfd):
     assert fleet.said[-1] == ("hold", {"uuid": UUID, "why": "case 7"})
     fleet.answers["release"] = {"done": [host("b1", released=True)], "missed": [host("b2", error="b2: is away\x07")]}
     assert run(fleet, capfd, UUID, "--release") == (1, "b1: released; retention may remove its packets again\n",
-                                                    "b2: is away\\x07; ask again when it can be reached\n")  # fmt: skip
+                                                    "b2: is away\\x07\n")  # fmt: skip
     assert fleet.said[-1] == ("release", {"uuid": UUID})
+    fleet.answers["release"]["missed"] = [host("b2", error=f"{UUID}: this call is not held here; `voipfleet ctl pool`")]
+    assert run(fleet, capfd, UUID, "--release") == (0, "b1: released; retention may remove its packets again\n", "")
+    fleet.answers["release"]["done"] = []
+    assert run(fleet, capfd, UUID, "--release")[0] == 1
     fleet.answers["hold"] = "not permitted: al is not in group voipfleet-pcap; ask whoever runs this host"
     assert run(fleet, capfd, "one@x", "--why", "x") == (1, "", fleet.answers["hold"] + "\n")
     for odd in ({}, {"done": 1, "missed": []}, {"done": [{}], "missed": []}, {"done": [host("b1")], "missed": []}):
@@ -58,3 +71,22 @@ def test_the_list(fleet, capfd):
                                    ["x", "--why", "y", "--release"]])  # fmt: skip
 def test_what_cannot_be_meant(fleet, capfd, words):
     assert run(fleet, capfd, *words)[0] == 2 and not fleet.said
+
+
+def test_hosts_say_that_they_have_nothing_as_is_expected_here(tmp_path):
+    async def seal() -> None:
+        pass
+
+    async def said() -> list[str]:
+        pool, found = Pool(StoreSettings(tmp_path, Limits()), seal), []
+        for work in (pool.release, pool.erase):
+            with pytest.raises(VoipfleetError) as error:
+                await work(CALL.uuid)
+            found.append(str(error.value))
+        pool.close()
+        return found
+
+    with pytest.raises(VoipfleetError) as error:
+        store_of(SimpleNamespace(pool=None, name="x"))
+    sentences = [*asyncio.run(said()), str(error.value)]
+    assert all(map(reporting.nothing, sentences)) and not reporting.nothing("s1: not connected since 14:00")
