@@ -49,23 +49,24 @@ def apply(frame: bytearray | memoryview, start: int, spans: Iterable[Span], end:
             first += size
 
 
-def mask_parts(message: bytes, spans: Sequence[Span], parts: Sequence[tuple[bytearray | memoryview, int, int]]) -> bool:
+def mask_parts(message: bytes, spans: Iterable[Span], parts: Sequence[tuple[bytearray | memoryview, int, int]],
+               others: bool = False) -> bool:  # fmt: skip
     """Fill in place in the frames of one stream or datagram: `parts` are (frame, where its payload begins, its length),
-    and the payloads one after the other hold `message`, perhaps several times. What else they hold is of other
-    messages, of which `spans` say nothing: that is filled whole, but for line ends. False: the message is not there,
-    and nothing was done."""
+    and the payloads one after the other hold `message`, perhaps several times. With `others` what else they hold is of
+    other messages (TCP), of which `spans` say nothing: that is filled whole, but for line ends. False: the message is
+    not there, and nothing was done."""
     slices = [bytes(memoryview(frame)[start : start + length]) for frame, start, length in parts]
     whole = b"".join(slices)
     at = whole.find(message) if message else -1
     if at < 0:
         return False
-    found, done = [], 0
+    spans, found, done = list(spans), [], 0
     while at >= 0:
-        found += solid(whole, done, at)
+        found += solid(whole, done, at) if others else []
         found += [(first + at, last + at) for first, last in spans]
         done = at + len(message)
         at = whole.find(message, done)
-    found += solid(whole, done, len(whole))
+    found += solid(whole, done, len(whole)) if others else []
     offset = 0
     for (frame, start, _), piece in zip(parts, slices, strict=True):
         apply(frame, start, [(first - offset, last - offset) for first, last in found], start + len(piece))

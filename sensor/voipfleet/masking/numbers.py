@@ -35,6 +35,13 @@ def text(value: str, keep: int) -> str:
     return filled(raw, merged(found)).decode("utf-8", "surrogateescape") if found else value
 
 
+def digits(data: bytes, start: int, end: int, keep: int) -> list[Span]:
+    """Where between two places the digits of one number stand, but its last `keep`."""
+    found: list[Span] = []
+    _digits(data, start, end, keep, found)
+    return found
+
+
 def masked(message: bytes, keep: int) -> bytes:
     """The message with its numbers masked, of the same length."""
     return filled(message, spans(message, keep))

@@ -60,9 +60,16 @@ def test_a_message_in_several_frames(cuts, head):
 def test_of_other_messages_in_the_same_segments_nothing_is_left():
     parts = [(bytearray(b"IP" + text), 2, len(text)) for text in (b"INFO a\r\n\r\none SE", b"CRET twoone SECRET tw",
                                                                   b"oBYE b\r\n")]  # fmt: skip
-    assert mask_parts(MESSAGE, SECRET, parts)
+    assert mask_parts(MESSAGE, SECRET, parts, others=True)
     assert [bytes(frame) for frame, _, _ in parts] == [
         b"IPxxxxxx\r\n\r\none xx", b"IPxxxx twoone xxxxxx tw", b"IPoxxxxx\r\n"]  # fmt: skip
+
+
+def test_what_stands_beside_it_in_fragments_stays():
+    """The header of UDP is payload of IP there."""
+    parts = [(bytearray(b"IPudp:one SE"), 2, 10), (bytearray(b"IPCRET two"), 2, 8)]
+    assert mask_parts(MESSAGE, iter(SECRET), parts)
+    assert [bytes(frame) for frame, _, _ in parts] == [b"IPudp:one xx", b"IPxxxx two"]
 
 
 @pytest.mark.parametrize("texts", [[b"one SEC", b"SECRET two"], [b"two", b"one SECRET "], [b""], []])
