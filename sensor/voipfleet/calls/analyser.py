@@ -158,8 +158,9 @@ class Analyser:
 
     def _control(self, packets: Packets, at: int) -> None:
         start = int(packets.start[at])
+        data = packets.data[start : start + int(packets.length[at])].tobytes()
         try:
-            found = rtcp.parse(packets.data[start : start + int(packets.length[at])].tobytes())
+            found = rtcp.parse(data)
         except sip.ParseError as error:
             self._count("rtcp_errors")
             self._count(f"rtcp_error_{error}")
@@ -169,7 +170,7 @@ class Analyser:
         self._reports.take(int(packets.ts[at]), *hosts, found)
         if self._keep:
             ends = ((*host, int(port[at])) for host, port in zip(hosts, (packets.sport, packets.dport), strict=True))
-            self._keep.report(at, *ends)
+            self._keep.report(at, *ends, found[0].ssrc if found else int.from_bytes(data[4:8], "big"))
 
     def _message(self, data: bytes, row: int, ts: int, src: Endpoint, dst: Endpoint, transport: str, sensor: str,
                  upto: Callable[[int], None]) -> list[CallRecord]:  # fmt: skip

@@ -28,29 +28,25 @@ def stream_key(sensor: str, src: str, dst: str, ssrc: int) -> int:
 
 
 @lru_cache(maxsize=65_536)
-def report_key(sensor: str, a: str, b: str) -> int:
-    """RTCP between two endpoints, whichever of them sent it."""
+def report_key(sensor: str, a: str, b: str, ssrc: int) -> int:
+    """RTCP about the stream `ssrc` between two hosts, whichever of them sent it, on whatever ports."""
     low, high = sorted((a, b))
-    return _key(b"report", f"{sensor}\n{low}\n{high}".encode(errors="surrogateescape"), 0)
+    return _key(b"report", f"{sensor}\n{low}\n{high}\n{ssrc}".encode(errors="surrogateescape"), 0)
 
 
 def keys_of(call: CallRecord) -> list[int]:
-    """Everything that the call of a record may have in the store, MAX_KEYS at most: signalling, streams, RTCP.
-
-    RTCP has the ports of RTP, or the next ones.
-    """
+    """Everything that the call of a record may have in the store, MAX_KEYS at most: signalling, streams, RTCP."""
     found: dict[int, None] = {}
     if call.call_id:
         found[call_key(call.call_id.encode(errors="surrogateescape"))] = None
     seen = [(stream.sensor or call.sensor, stream.src, stream.dst, stream.ssrc) for stream in call.streams]
     for stream in seen:
         found[stream_key(*stream)] = None
-    for sensor, src, dst, _ in seen:
-        found[report_key(sensor, src, dst)] = None
-        found[report_key(sensor, _next_port(src), _next_port(dst))] = None
+    for sensor, src, dst, ssrc in seen:
+        found[report_key(sensor, host(src), host(dst), ssrc)] = None
     return list(found)[:MAX_KEYS]
 
 
-def _next_port(endpoint: str) -> str:
-    host, _, port = endpoint.rpartition(":")
-    return f"{host}:{int(port) + 1}" if port.isdecimal() else endpoint
+def host(endpoint: str) -> str:
+    """Of `1.2.3.4:5000` or `[::1]:5000`; IPv6 stays in brackets."""
+    return endpoint.rpartition(":")[0]
