@@ -47,6 +47,7 @@ class Fleet:
         self.config = folder / "voipfleet.conf"
         self.config.write_text(f"[general]\ninterface = lo\ncontrol_socket = {self.socket}\n")
         self.said: list[tuple[str, dict]] = []
+        self.serving = self.most = 0  # fetches at present, and at most at a time
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._up = threading.Event()
@@ -95,6 +96,10 @@ class Fleet:
 
     async def _fetch(self, holding: Holding, request) -> dict:
         holding.asked.append(request.arguments)
+        self.serving += 1
+        self.most = max(self.most, self.serving)
+        await asyncio.sleep(0.01)
+        self.serving -= 1
         if holding.error:
             raise VoipfleetError(holding.error)
         offset, stop = request.arguments["offset"], holding.breaks.pop(0) if holding.breaks else None

@@ -14,6 +14,10 @@ from voipfleet.show_call import print_call
 
 def show(call: CallRecord, merged: Merged, ports: tuple[int, ...], file: TextIO | None = None) -> None:
     """Prints the call that the record `call` is of. `ports` carry SIP, and those of the first INVITE do in any case."""
+    if call.method == "REGISTER":
+        raise VoipfleetError(
+            f"{harmless(call.call_id)}: is a registration, and a ladder shows calls; leave --ladder out"
+        )
     ends = (end.rpartition(":")[2] for end in (call.src, call.dst))
     named = {int(port) for port in ends if re.fullmatch("[0-9]{1,5}", port) and int(port) < 65536}
     log = ladder.Log(call.call_id)

@@ -254,6 +254,16 @@ def test_a_ladder_needs_messages(fleet, play, capfd):
     assert (code, out) == (1, "") and "one@x: there are no SIP messages among its packets (savesip)" in err
 
 
+def test_a_registration_has_no_ladder(fleet, capfd):
+    fleet.call.method = "REGISTER"
+    assert "one@x: is a registration, and a ladder shows calls" in run(fleet, capfd, "--ladder")[2]
+
+
+def test_four_are_asked_at_a_time(fleet, play, capfd):
+    fleet.holdings[:] = [Holding(f"b{n}", sent(pcap(play.packets[n * 20 :]))) for n in range(9)]
+    assert run(fleet, capfd, "-o", "a.pcap")[0] == 0 and read("a.pcap") == play.packets and fleet.most == 4
+
+
 def test_sip_on_another_port_is_known_by_the_record(fleet, play, capfd):
     moved = [(ts, frame(ip(udp(packet[42:], 5060, 7777)) if packet[36:38] == b"\x13\xc4" else packet[14:]))
              for ts, packet in play.packets]  # fmt: skip
