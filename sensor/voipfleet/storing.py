@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from voipfleet.calls.keeping import Keeper, Spans
-from voipfleet.masking import numbers, secrets
+from voipfleet.masking import numbers, reports, secrets
 from voipfleet.packetstore.writer import PacketStore, StoreSettings
 
 
@@ -15,7 +15,8 @@ def open_store(config, name: str, *, all_rtp: bool) -> tuple[PacketStore | None,
     keeper: Keeper | None = None
     store = PacketStore(settings, verdict=lambda keys: keeper.verdict(keys))
     keeper = Keeper(store, name, savesip=settings.savesip, savertp=settings.savertp, savertcp=settings.savertcp,
-                    secrets=_spans(config), hide_digits=config.pcap_mask, all_rtp=all_rtp)  # fmt: skip
+                    secrets=_spans(config), names=_names(config), hide_digits=config.pcap_mask,
+                    all_rtp=all_rtp)  # fmt: skip
     return store, keeper
 
 
@@ -30,3 +31,9 @@ def _spans(config) -> Callable[[bytes], Spans] | None:
         return found + list(numbers.spans(message, keep)) if keep is not None else found
 
     return spans
+
+
+def _names(config) -> Callable[[bytes], Spans] | None:
+    """What is masked in RTCP that is kept."""
+    keep = config.number_keep_last
+    return None if keep is None else lambda packet: reports.spans(packet, keep)

@@ -40,13 +40,14 @@ class Store(Protocol):
 
 class Keeper:
     """What the instance `own` keeps. `savertp`: yes, header or no. `secrets(message)`: the spans of a SIP message that
-    are masked; `hide_digits`: of RTP that may be digits only the headers are kept. `all_rtp`: also what no SDP names
-    here, since it may be named elsewhere."""
+    are masked, `names(report)` those of RTCP; `hide_digits`: of RTP that may be digits only the headers are kept.
+    `all_rtp`: also what no SDP names here, since it may be named elsewhere."""
 
     def __init__(self, store: Store, own: str, *, savesip: bool, savertp: str, savertcp: bool,
                  secrets: Callable[[bytes], Spans] | None, hide_digits: bool, all_rtp: bool,
+                 names: Callable[[bytes], Spans] | None = None,
                  clock: Callable[[], float] = time.monotonic):  # fmt: skip
-        self._store, self._own, self._secrets, self._clock = store, own, secrets, clock
+        self._store, self._own, self._secrets, self._names, self._clock = store, own, secrets, names, clock
         self._savesip, self._savertcp, self._all = savesip, savertcp, all_rtp
         self.rtp = savertp != "no"
         self._kind = "audio" if savertp == "yes" else "rtp"
@@ -157,15 +158,23 @@ class Keeper:
         if not self._savesip:
             return
         pieces = self._pieces(row)
-        if spans := self._secrets(data) if self._secrets else ():
-            pieces = _masked(data, spans, pieces)
+        if self._secrets:
+            spans = self._secrets(data)
+            others = self._packets.transport[row] and sum(piece.length for piece in pieces) > len(data)
+            if spans or others:  # segments of TCP may hold other messages, also of other calls
+                pieces = _masked(data, spans, pieces, bool(others))
         self._frames("sip", _call_key(call_id), pieces)
 
-    def report(self, row: int, src: Endpoint, dst: Endpoint) -> None:
-        """An RTCP packet."""
+    def report(self, row: int, src: Endpoint, dst: Endpoint, ssrc: int) -> None:
+        """An RTCP packet about the stream `ssrc`. Not by its ports: the next call may have the same."""
         if self._savertcp:
-            key = _report_key(self._block.sensor or self._own, src, dst)
-            self._frames("sip", key, self._pieces(row))
+            hosts = (keys.host(show(end)) for end in (src, dst))
+            key, pieces = keys.report_key(self._block.sensor or self._own, *hosts, ssrc), self._pieces(row)
+            if self._names:
+                start = int(self._packets.start[row])
+                data = self._packets.data[start : start + int(self._packets.length[row])].tobytes()
+                pieces = _masked(data, self._names(data), pieces)
+            self._frames("sip", key, pieces)
 
     def _frames(self, kind: str, key: int, pieces: list[Piece]) -> None:
         frames = [(piece.ts, piece.wirelen, piece.frame) for piece in pieces]
@@ -182,12 +191,12 @@ class Keeper:
         return [Piece(int(block.ts[index]), int(block.wirelen[index]) + more, frame, start, int(packets.length[row]))]
 
 
-def _masked(message: bytes, spans: Spans, pieces: list[Piece]) -> list[Piece]:
+def _masked(message: bytes, spans: Spans, pieces: list[Piece], others: bool = False) -> list[Piece]:
     """The frames of a message with the spans filled; where it is not in them as it was read (it was cut short, or its
     segments overlap), nothing of their payload is kept."""
     frames = [bytearray(piece.frame) for piece in pieces]
     if mask_parts(message, spans, [(frame, piece.start, piece.length)
-                                   for frame, piece in zip(frames, pieces, strict=True)]):  # fmt: skip
+                                   for frame, piece in zip(frames, pieces, strict=True)], others):  # fmt: skip
         return [piece._replace(frame=bytes(frame)) for piece, frame in zip(pieces, frames, strict=True)]
     return [piece._replace(frame=piece.frame[: piece.start]) for piece in pieces]
 
@@ -196,8 +205,3 @@ def _masked(message: bytes, spans: Spans, pieces: list[Piece]) -> list[Piece]:
 def _call_key(call_id: bytes) -> int:
     """By the Call-ID as records show it: who looks a call up has nothing else."""
     return keys.call_key(sip.show(call_id).encode())
-
-
-@functools.lru_cache(4096)
-def _report_key(sensor: str, src: Endpoint, dst: Endpoint) -> int:
-    return keys.report_key(sensor, show(src), show(dst))

@@ -6,12 +6,12 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 from support import generated
-from support.packets import fragments, ip, udp
+from support.packets import fragments, ip, tcp, udp
 from support.scenario import A, B, Play, sdp
 from voipfleet.calls.analyser import Analyser, AnalyserSettings
 from voipfleet.calls.keeping import DROP, KEEP, PATIENCE, WAIT, Keeper
 from voipfleet.capture.block import Block
-from voipfleet.masking import secrets
+from voipfleet.masking import reports, secrets
 from voipfleet.packetstore import keys
 
 HEAD = 14 + 20 + 8 + 12  # Ethernet, IPv4, UDP, RTP
@@ -142,6 +142,38 @@ def test_a_message_in_fragments_is_kept_in_all_its_frames_and_masked_in_them():
         assert [(ts, len(frame)) for ts, _, frame in kept] == [(ts, len(frame)) for ts, frame in play.packets]
         assert not any(b"feedface" in frame for *_, frame in kept)
         assert sum(frame.count(b"Authorization") for *_, frame in kept) >= 15
+        head = 14 + (20 if not ends else 48) + 8  # with UDP's, which is payload of the first fragment
+        assert kept[0][2][:head] == play.packets[0][1][:head]
+
+
+def test_of_other_calls_in_the_same_segments_nothing_is_kept():
+    """By TCP two messages may come in one frame; each is kept under its own call, the rest of the frame masked."""
+    play = Play()
+    head = "INVITE sip:b SIP/2.0\r\nVia: SIP/2.0/TCP a;branch=z9hG4bK1\r\nTo: <sip:b@b>\r\nCSeq: 1 INVITE\r\n"
+    texts = [f"{head}From: <sip:{name}@a>;tag=1\r\nCall-ID: {name}\r\nContent-Length: 0\r\n\r\n".encode()
+             for name in ("one", "two")]  # fmt: skip
+    cut = len(head) + 20
+    play.raw(0.0, ip(tcp(texts[0] + texts[1][:cut], 1000), 6))
+    play.raw(0.1, ip(tcp(texts[1][cut:], 1000 + len(texts[0]) + cut), 6))
+    for name, other, frames in (("one", b"two", 1), ("two", b"one", 2)):
+        for hide in (secrets.spans, None):
+            store, records, _ = analysed(play, secrets=hide)
+            kept = store.of(records[name], "sip")
+            assert len(kept) == frames
+            seen = b"".join(frame for *_, frame in kept)
+            assert name.encode() in seen and (other in seen) == (hide is None)
+
+
+def test_names_in_reports_are_masked_where_numbers_are():
+    play = a_call()
+    said = b"4930123456@example."
+    text = struct.pack("!BBHI", 0x81, 202, 7, 7) + bytes([1, len(said)]) + said + bytes(3)
+    report = struct.pack("!BBHII20x", 0x81, 201, 7, 9, 1) + text
+    play.raw(1.0, ip(udp(report, 5001, 4001), src=B, dst=A))
+    for names, whole in ((None, True), (lambda packet: reports.spans(packet, 3), False)):
+        store, records, _ = analysed(play, names=names)
+        (kept,) = [frame for *_, frame in store.of(records["call-1"], "sip") if b"@example." in frame]
+        assert (b"4930123456" in kept, b"456@example." in kept, len(kept)) == (whole, True, 14 + 28 + len(report))
 
 
 def test_a_message_that_is_not_whole_in_its_frames_is_cut_rather_than_kept_unmasked():
@@ -177,13 +209,18 @@ def test_rtp_that_came_before_its_sdp_is_kept():
     assert keeper.verdict(wanted).tolist() == [KEEP]
 
 
-def test_reports_are_kept_with_the_call_on_both_kinds_of_port():
-    report = struct.pack("!BBHI24x", 0x81, 201, 7, 1)
-    for above in (0, 1):
+def test_reports_are_kept_with_the_call_whose_stream_they_are_about_on_any_port():
+    """A sender's, a receiver's of the other side's stream, a goodbye; not that of the next call on the same ports."""
+    sender = struct.pack("!BBHI20x", 0x80, 200, 6, 1)
+    receiver = struct.pack("!BBHII20x", 0x81, 201, 7, 99, 2)
+    goodbye = struct.pack("!BBHII", 0x81, 203, 2, 1, 0)
+    foreign = struct.pack("!BBHI20x", 0x80, 200, 6, 77)
+    for above in (0, 1, 500):
         play = a_call()
-        play.raw(1.0, ip(udp(report, 5000 + above, 4000 + above), src=B, dst=A))
+        for at, report in enumerate((sender, receiver, goodbye, foreign)):
+            play.raw(1.0 + at / 100, ip(udp(report, 4000 + above, 5000 + above)))
         store, records, _ = analysed(play)
-        assert len(store.of(records["call-1"], "sip")) == 7
+        assert len(store.of(records["call-1"], "sip")) == 6 + 3 and store.count("sip") == 6 + 4
         assert len(analysed(play, savertcp=False)[0].of(records["call-1"], "sip")) == 6
 
 
