@@ -48,10 +48,8 @@ class Fetching:
     `tell(holder, bytes so far)` shows how far it is.
     """
 
-    def __init__(self, socket: Path, folder: Path, name: str, tell: Tell, *, clock=time.monotonic,
-                 pause: float = PAUSE):  # fmt: skip
+    def __init__(self, socket: Path, folder: Path, name: str, tell: Tell):
         self._socket, self._folder, self._name, self._tell = socket, folder, name, tell
-        self._clock, self._pause = clock, pause
         self._parts: list[Part] = []
 
     async def all(self, holders: list[Holder]) -> list[Outcome]:
@@ -100,10 +98,10 @@ class Fetching:
                 raise
             except VoipfleetError:
                 if part.size > before:
-                    heard = self._clock()
-                if heard is None or self._clock() - heard > PATIENCE:
+                    heard = time.monotonic()
+                if heard is None or time.monotonic() - heard > PATIENCE:
                     raise
-                await asyncio.sleep(self._pause)
+                await asyncio.sleep(PAUSE)
                 continue
             if (part.size, part.digest) == (served.bytes, served.digest):
                 return served
