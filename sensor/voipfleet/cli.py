@@ -13,6 +13,8 @@ COMMANDS = {
     "check-config": ("check_config", "check a configuration file; one line a fault, exit 78 if any"),
     "read": ("read", "print the calls in a capture file"),
     "calls": ("calls", "print the calls in the database of this instance"),
+    "kpi": ("kpi", "print key figures of the calls: ASR, NER, ACD, PDD, MOS, loss, by site, peer or time"),
+    "sensors": ("sensors", "print every sensor that ever connected, and how it is"),
     "pcap": ("pcap", "fetch the packets of one call from the sensors that have them"),
     "ctl": ("ctl", "give a command to the daemon, to a sensor, or at a manager's port"),
     "listen": ("listen", "make the audio of a call a WAV file"),

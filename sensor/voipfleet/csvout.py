@@ -21,7 +21,7 @@ def write_csv(calls: Iterable[CallRecord], file: TextIO) -> None:
     writer = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
     writer.writerow(HEADINGS)
     for call in calls:
-        writer.writerow([_cell(value) for value in _row(call)])
+        writer.writerow([cell(value) for value in _row(call)])
 
 
 def _row(call: CallRecord) -> list:
@@ -41,7 +41,7 @@ def _side(streams: list[StreamRecord]) -> list:
     return [" ".join(codecs), *(sum(getattr(stream, name) for stream in streams) for name in SUMS), *worst]
 
 
-def _cell(value) -> str:
+def cell(value) -> str:
     """Numbers stand as they are; a text that a spreadsheet would compute gets an apostrophe before it."""
     if value is None:
         return ""

@@ -190,7 +190,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of a filter."""
     group = parser.add_argument_group("which calls", "All that is given must be true of a call.")
     for name, convert, metavar, text in OPTIONS:
-        group.add_argument(f"--{name}", type=_checked(convert), metavar=metavar, help=text)
+        group.add_argument(f"--{name}", type=checked(convert), metavar=metavar, help=text)
     group.add_argument("--one-way", action="store_true", default=None, help="calls in which only one side was heard")
 
 
@@ -212,7 +212,7 @@ def find(calls: Iterable[CallRecord], wanted: str, *, uuids: bool = True) -> lis
             if call.call_id.startswith(wanted) or (len(short) >= 8 and call.uuid.hex().startswith(short))]  # fmt: skip
 
 
-def _checked(convert: Callable[[str], Any]) -> Callable[[str], Any]:
+def checked(convert: Callable[[str], Any]) -> Callable[[str], Any]:
     def checked(text: str) -> Any:
         try:
             return convert(text)

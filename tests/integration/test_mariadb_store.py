@@ -8,8 +8,11 @@ import pytest
 import sqlalchemy as sa
 from support.daemon import Daemon
 from support.records import DAY, EPOCH, NOON, call, count, row
-from voipfleet.central import migrate, schema
+from voipfleet import filters
+from voipfleet.central import migrate, schema, search
+from voipfleet.central.conditions import Query
 from voipfleet.central.store import Peer, Store, StoreUnavailable
+from voipfleet.filters import Filter
 from voipfleet.records.messages import Batch, Status
 
 _names = (f"w{number}" for number in itertools.count())
@@ -153,12 +156,22 @@ def test_calls_come_back_whole_and_filtered(store, peer):
     for found in rows:
         found.sensor = "branch1"
     assert store.calls() == rows
-    for wanted, options in (
-        ([0, 1], {"number": "200"}), ([2], {"number": "1000"}), ([], {"number": "20"}), ([3], {"number": "%"}),
-        ([0], {"call_id": "a@x"}), ([0], {"site": "Lisbon"}), ([0, 1, 2, 3], {"site": "branch1"}),
-        ([2, 3], {"limit": 2}), ([2, 3], {"since": NOON + 2}), ([1], {"number": "200", "limit": 1}),
+    for wanted, said in (
+        ([0, 1], number("200")), ([2], number("1000")), ([3], number("%")), ([0], Query(call_id="a@x")),
+        ([0], Query(site="Lisbon")), ([0, 1, 2, 3], Query(site="branch1")), ([2, 3], Query(Filter(since=NOON + 2))),
     ):  # fmt: skip
-        assert store.calls(**options) == [rows[index] for index in wanted], options
+        found = store.search(said, search.order("setup_time")).calls
+        assert found == [rows[index] for index in wanted], said
+    assert store.calls(limit=2) == rows[2:]
+
+
+def number(text: str) -> Query:
+    """Exactly this one."""
+    return (
+        Query(Filter(number=filters.Number((text, ""), domain=False)))
+        if text != "200"
+        else Query(Filter(number=filters.number(text), until=NOON + 2))
+    )
 
 
 def test_a_status_beyond_all_measure_does_not_look_like_a_fault_of_the_database(store, peer):

@@ -14,8 +14,7 @@ import functools
 import math
 import socket
 
-from voipfleet.calls import record
-from voipfleet.calls.record import CallRecord
+from voipfleet.calls.record import CallRecord, StreamRecord
 
 INVITES, REGISTRATIONS, OTHERS = 0, 1, 2  # kinds; streams without a call are among the calls
 _KINDS = {"INVITE": INVITES, "RTP": INVITES, "REGISTER": REGISTRATIONS}
@@ -26,16 +25,15 @@ BOUNDS = [n / 10 for n in range(11, 51)]  # of the MOS
 _FAR = 1e9
 
 
-def columns(call: CallRecord) -> dict:
-    """The columns that voipfleet.central.rows does not know."""
+def columns(call: CallRecord, sides: list[StreamRecord]) -> dict:
+    """The columns that voipfleet.central.rows does not know; `sides`: what each side sent, once."""
     worst = min((stream.mos for stream in call.streams if stream.mos is not None and not math.isnan(stream.mos)),
                 default=None)  # fmt: skip
-    sides = [stream for side in ("caller", "callee") for stream in record.of_side(call, side)]
     return {
         "kind": _KINDS.get(call.method, OTHERS), "verdict": verdict(call, worst),
         "caller_key": key(call.caller), "callee_key": key(call.callee),
         "caller_tail": tail(call.caller), "callee_tail": tail(call.callee),
-        "src_host": _host(call.src), "dst_host": _host(call.dst),
+        "src_ip": packed(call.src), "dst_ip": packed(call.dst),
         "pdd": call.pdd if call.pdd is not None and math.isfinite(call.pdd) else None,
         "mos": None if worst is None else max(-_FAR, min(worst, _FAR)),
         "lost": sum(stream.lost for stream in sides) if sides else None,
@@ -76,9 +74,14 @@ def tail(text: str) -> bytes:
 
 
 def addresses(call: CallRecord) -> set[bytes]:
-    """Of its signalling and its streams, packed."""
-    ends = {call.src, call.dst, *(end for stream in call.streams for end in (stream.src, stream.dst))}
-    return {packed for end in ends if (packed := _packed(end.rpartition(":")[0]))}
+    """Of its media, packed, but for those of its signalling."""
+    hosts = {end.rpartition(":")[0] for stream in call.streams for end in (stream.src, stream.dst)}
+    return {_packed(host) for host in hosts} - {packed(call.src), packed(call.dst), b""}
+
+
+def packed(endpoint: str) -> bytes:
+    """The address in `address:port`; empty where there is none."""
+    return _packed(endpoint.rpartition(":")[0])
 
 
 @functools.lru_cache(4096)
@@ -88,9 +91,3 @@ def _packed(host: str) -> bytes:
         return socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
     except (OSError, ValueError):
         return b""
-
-
-@functools.lru_cache(4096)
-def _host(endpoint: str) -> str:
-    host = endpoint.rpartition(":")[0].strip("[]")[:45]
-    return host if host.isascii() and host.isprintable() else ""

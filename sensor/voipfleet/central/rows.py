@@ -5,7 +5,7 @@ import functools
 import json
 
 from voipfleet.calls import record
-from voipfleet.calls.record import CallRecord
+from voipfleet.calls.record import CallRecord, StreamRecord
 from voipfleet.central import facts
 from voipfleet.central.merging import ahead
 from voipfleet.central.schema import PROMOTED, TEXT
@@ -65,9 +65,10 @@ def columns(call: CallRecord, body: bytes) -> dict:
     }  # fmt: skip
     for name in PROMOTED:
         values[name] = clean(getattr(call, name))
-    values["caller_lost"], values["caller_mos"] = _direction(call, "caller")
-    values["callee_lost"], values["callee_mos"] = _direction(call, "callee")
-    values |= facts.columns(call)
+    sent, back = record.of_side(call, "caller"), record.of_side(call, "callee")
+    values["caller_lost"], values["caller_mos"] = _direction(sent)
+    values["callee_lost"], values["callee_mos"] = _direction(back)
+    values |= facts.columns(call, sent + back)
     for name in _NUMBERS:
         if not -_LIMIT <= (values[name] or 0) < _LIMIT:  # neither does NaN or infinity
             raise ValueError(f"{name} is {values[name]}, which no column holds")
@@ -94,8 +95,7 @@ def _day(number: int) -> datetime.date:
     return datetime.datetime.fromtimestamp(number * (_DAY // 10**9), datetime.UTC).date()
 
 
-def _direction(call: CallRecord, side: str) -> tuple[int | None, float | None]:
-    streams = record.of_side(call, side)
+def _direction(streams: list[StreamRecord]) -> tuple[int | None, float | None]:
     if not streams:
         return None, None
     mos = [stream.mos for stream in streams if stream.mos is not None]

@@ -34,7 +34,7 @@ TEXT = 255  # characters of a promoted SIP value; the full value is in the body
 
 _uuid = LargeBinary(16).with_variant(VARBINARY(16), "mysql", "mariadb")
 _key = LargeBinary(48).with_variant(VARBINARY(48), "mysql", "mariadb")
-_real = Float().with_variant(DOUBLE(), "mysql", "mariadb")  # their FLOAT has 24 bits, and 3.6 would not be 3.6
+_real = Float().with_variant(DOUBLE(asdecimal=False), "mysql", "mariadb")  # FLOAT has 24 bits: 3.6 is not 3.6
 _blob = LargeBinary().with_variant(LONGBLOB(), "mysql", "mariadb")
 _table = {
     "mysql_engine": "InnoDB",
@@ -73,15 +73,15 @@ calls = Table(
     Column("verdict", Integer, nullable=False, server_default="0"),
     *(Column(name, _key, nullable=False, server_default="")
       for name in ("caller_key", "callee_key", "caller_tail", "callee_tail")),
-    Column("src_host", String(45), nullable=False, server_default=""),
-    Column("dst_host", String(45), nullable=False, server_default=""),
+    Column("src_ip", _uuid, nullable=False, server_default=""),  # of the first INVITE; 4 or 16 bytes, or none
+    Column("dst_ip", _uuid, nullable=False, server_default=""),
     Column("pdd", _real),
     Column("mos", _real),  # of the worst stream
     Column("lost", BigInteger),  # of both directions; NULL: no stream seen
     Column("expected", BigInteger),
-    # A narrow copy in the order of time: figures and most filters never touch a row. 16 columns are what MySQL allows.
-    Index("calls_facts", "kind", "setup_time", "uuid", "verdict", "site", "sensor", "caller_key", "callee_key",
-          "src_host", "dst_host", "duration", "connect_duration", "pdd", "mos", "lost", "expected"),
+    # A narrow copy in the order of time: figures and most filters never touch a row. MySQL allows 16 columns.
+    Index("calls_facts", "kind", "setup_time", "verdict", "site", "sensor", "caller_key", "callee_key",
+          "src_ip", "dst_ip", "duration", "connect_duration", "pdd", "mos", "lost", "expected"),
     # For each filter that may be rare: its rows in the order of time.
     Index("calls_verdict", "kind", "verdict", "setup_time", "site", "sensor"),
     Index("calls_site", "kind", "site", "setup_time", "verdict"),
@@ -90,12 +90,14 @@ calls = Table(
     Index("calls_callee_key", "callee_key", "kind", "setup_time"),
     Index("calls_caller_tail", "caller_tail", "kind", "setup_time"),
     Index("calls_callee_tail", "callee_tail", "kind", "setup_time"),
+    Index("calls_src_ip", "src_ip", "kind", "setup_time"),
+    Index("calls_dst_ip", "dst_ip", "kind", "setup_time"),
     Index("calls_call_id", "call_id"),
     **_table,
 )  # fmt: skip
 
-# Every address of a call: signalling and media. What a revision no longer has stays: whoever finds a call here looks at
-# it.
+# Addresses of a call's media that are not src_ip or dst_ip: phones mostly send both from one. What a revision no longer
+# has stays: whoever finds a call here looks at it.
 addresses = Table(
     "addresses", metadata,
     Column("address", _uuid, primary_key=True),  # 4 or 16 bytes

@@ -13,12 +13,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from voipfleet.calls import record
 from voipfleet.calls.record import CallRecord
-from voipfleet.central import faults, keeping, migrate, registry, rows, schema
+from voipfleet.central import facts, faults, keeping, kpi, migrate, registry, schema
+from voipfleet.central.conditions import Query
 from voipfleet.central.faults import StoreUnavailable
-from voipfleet.central.merging import RTP
 from voipfleet.central.registry import Registry, Seen
+from voipfleet.central.search import SECONDS, Order, Page, Search
 from voipfleet.central.url import place
 from voipfleet.central.writing import Peer, Writing
 from voipfleet.records.messages import Ack, Batch
@@ -147,30 +147,23 @@ class Store:
         with self._guard(), self._engine.begin() as connection:
             return keeping.erase(connection, uuid, number, self._sqlite)
 
-    def calls(
-        self, *, since: int = 0, limit: int = 0, number: str = "", site: str = "", call_id: str = "",
-        method: str = "INVITE",
-    ) -> list[CallRecord]:  # fmt: skip
-        """Calls (with method REGISTER: registrations) since `since` (ns), oldest first; the newest `limit` (0: all).
+    def search(self, query: Query, order: Order, limit: int = 100, seconds: float = SECONDS) -> Page:
+        """A page of the calls that a query takes, as voipfleet.central.search says; `limit` 0: all of them."""
+        with self._asking() as connection:
+            return Search(connection, query, order, limit, seconds).page()
+
+    def calls(self, *, limit: int = 0, method: str = "INVITE") -> list[CallRecord]:
+        """Calls (with method REGISTER: registrations), oldest first; the newest `limit` (0: all).
 
         Streams of no call are among the calls, with method RTP.
         """
-        table = schema.calls
-        methods = [method, RTP] if method == "INVITE" else [method]
-        query = sa.select(table.c.body).where(table.c.setup_time >= since, table.c.method.in_(methods))
-        if number:
-            number = rows.clean(number)
-            query = query.where(sa.or_(table.c.caller == number, table.c.callee == number))
-        if site:
-            site = rows.clean(site)
-            query = query.where(sa.or_(table.c.site == site, table.c.sensor == site))
-        if call_id:
-            query = query.where(table.c.call_id == rows.clean(call_id))
-        query = query.order_by(table.c.setup_time.desc(), table.c.uuid)
-        with self._guard(), self._read() as connection:
-            migrate.check(connection, self._place)
-            bodies = connection.execute(query.limit(limit) if limit else query).scalars().all()
-        return [record.decode(body) for body in reversed(bodies)]
+        query = Query(kind=facts.REGISTRATIONS if method == "REGISTER" else facts.INVITES)
+        return self.search(query, Order(), limit).calls[::-1]
+
+    def figures(self, query: Query, by: str) -> list[dict]:
+        """Key figures of these calls, as voipfleet.central.kpi says."""
+        with self._asking() as connection:
+            return kpi.figures(connection, query, by)
 
     def close(self) -> None:
         self._engine.dispose()

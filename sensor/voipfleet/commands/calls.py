@@ -1,59 +1,93 @@
 """`voipfleet calls`: the calls in the database of this instance."""
 
 import argparse
-import datetime
-import re
+import sys
 
-from voipfleet import config, errors
+from voipfleet import config, errors, filters
 from voipfleet.commands import DEFAULT_CONFIG
 
-_SPAN = {"m": 60, "h": 3600, "d": 86400}
+NEWEST = "setup_time-desc"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", default=DEFAULT_CONFIG, metavar="FILE", help="configuration (%(default)s)")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument(
-        "--since", type=_since, default=0, metavar="WHEN", help="30m, 12h, 7d ago, or 2026-01-31[T12:00]"
-    )
-    parser.add_argument("--limit", type=int, default=100, metavar="N", help="the newest N (%(default)s; 0: all)")
-    parser.add_argument("--number", default="", help="caller or callee is this number")
-    parser.add_argument("--site", default="", help="the site or the sensor")
-    parser.add_argument("--call-id", default="", help="the SIP Call-ID")
-    parser.add_argument("--full", action="store_true", help="each call in full, with all its streams")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="one JSON object a line")
+    how.add_argument("--csv", action="store_true", help="a header and one row a call, for spreadsheets")
+    how.add_argument("--full", action="store_true", help="each call in full, with all its streams")
     parser.add_argument("--registrations", action="store_true", help="registrations instead of calls")
+    parser.add_argument("--limit", type=_count, default=100, metavar="N", help="N calls (%(default)s; 0: all)")
+    parser.add_argument(
+        "--sort", metavar="ORDER",
+        help="setup_time, duration, mos, lost or pdd, with -desc the other way round (without: the newest calls)",
+    )  # fmt: skip
+    parser.add_argument("--after", default="", metavar="TOKEN", help="the page after that one")
+    add_which(parser)
+
+
+def add_which(parser: argparse.ArgumentParser) -> None:
+    """The options that say which calls, for `kpi` too."""
+    filters.add_arguments(parser)
+    group = parser.add_argument_group("by where and by name")
+    group.add_argument("--site", default="", help="calls of this site or this sensor")
+    group.add_argument("--sensor", default="", help="calls that this sensor saw first")
+    group.add_argument("--call-id", default="", help="the call of this SIP Call-ID")
+    group.add_argument("--uuid", type=_uuid, default=b"", help="the call of this uuid")
+
+
+def which(args: argparse.Namespace, kind: int):
+    """The voipfleet.central.conditions.Query of these options."""
+    from voipfleet.central.conditions import Query
+
+    return Query(filters.from_arguments(args), args.site, args.sensor, args.call_id, args.uuid, kind)
 
 
 def run(args: argparse.Namespace) -> int:
     settings = config.load(args.config)
-    from voipfleet import show, show_call, show_registrations
+    from voipfleet.central import facts, search
     from voipfleet.central.store import Store
     from voipfleet.central.url import to_ask
 
+    query = which(args, facts.REGISTRATIONS if args.registrations else facts.INVITES)
+    ordered = search.order(args.sort or NEWEST, args.after)
     store = Store(to_ask(settings))
     try:
-        found = store.calls(
-            since=args.since, limit=args.limit, number=args.number, site=args.site, call_id=args.call_id,
-            method="REGISTER" if args.registrations else "INVITE",
-        )  # fmt: skip
+        page = store.search(query, ordered, args.limit)
     finally:
         store.close()
-    if args.full and not (args.json or args.registrations):
-        for call in found:
-            show_call.print_call(call, [])
-        return errors.OK
-    (show_registrations.print_registrations if args.registrations else show.print_calls)(found, json=args.json)
+    _print(page.calls if args.sort else page.calls[::-1], args)
+    sys.stdout.flush()
+    for line in (page.note, f"more: --after {page.more}" if page.more else ""):
+        if line:
+            print(line, file=sys.stderr)
     return errors.OK
 
 
-def _since(text: str) -> int:
-    """Nanoseconds since the epoch."""
-    now = datetime.datetime.now(datetime.UTC)
+def _print(found: list, args: argparse.Namespace) -> None:
+    from voipfleet import csvout, show, show_call, show_registrations
+
+    if args.csv:
+        csvout.write_csv(found, sys.stdout)
+    elif args.registrations:
+        show_registrations.print_registrations(found, json=args.json)
+    elif args.full:
+        for call in found:
+            show_call.print_call(call, [])
+    else:
+        show.print_calls(found, json=args.json)
+
+
+def _count(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of calls; give 100, or 0 for all")
+    return int(text)
+
+
+def _uuid(text: str) -> bytes:
+    digits = text.replace("-", "")
     try:
-        if span := re.fullmatch(r"([0-9]{1,6})([mhd])", text):
-            moment = now - datetime.timedelta(seconds=int(span[1]) * _SPAN[span[2]])
-        else:
-            moment = datetime.datetime.fromisoformat(text).astimezone()
-    except (ValueError, OverflowError):
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; give 30m, 12h, 7d or 2026-01-31") from None
-    return int(moment.timestamp() * 1_000_000_000)
+        if len(digits) == 32:
+            return bytes.fromhex(digits)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is no uuid; it has 32 hex digits")

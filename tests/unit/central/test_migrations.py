@@ -35,7 +35,9 @@ def test_a_new_database_and_an_upgraded_one_end_the_same(engines):
 
 def test_calls_of_before_are_found_and_what_was_done_is_not_done_again(engines):
     old = engines[1]
-    found = [call(setup_time=NOON + n, src="192.0.2.7:5060", pdd=0.25, final_response=486) for n in range(7)]
+    found = [call(setup_time=NOON + n, pdd=0.25, final_response=486, src="192.0.2.7:5060") for n in range(7)]
+    for one in found:
+        one.streams[0].src = "192.0.2.9:4000"
     with old.begin() as connection:
         for one in found:
             connection.execute(sa.text(_OLD_ROW), {"uuid": one.uuid, "at": one.setup_time, "body": record.encode(one)})

@@ -109,16 +109,10 @@ def test_a_sensor_is_registered_by_what_it_says(store):
     assert (found.name, found.sensor_id, found.site, found.counters) == ("branch1", 7, "north", '{"calls_active": 2}')
 
 
-def test_filters(store):
-    store.ingest(
-        PEER, Batch(EPOCH, [row(1, call(caller="1", callee="2")), row(2, call(caller="3", callee="1", site="n"))])
-    )
-    assert len(store.calls(number="1")) == 2
-    assert len(store.calls(number="3")) == 1
-    assert len(store.calls(site="n")) == 1
-    assert len(store.calls(site="branch1")) == 2
-    assert store.calls(since=1_700_000_000_000_000_001) == []
-    assert len(store.calls(limit=1)) == 1
+def test_the_newest_calls_come_the_oldest_first(store):
+    store.ingest(PEER, Batch(EPOCH, [row(n, call(call_id=str(n), setup_time=n)) for n in range(1, 5)]))
+    assert [found.call_id for found in store.calls()] == ["1", "2", "3", "4"]
+    assert [found.call_id for found in store.calls(limit=2)] == ["3", "4"]
 
 
 def test_a_folder_that_is_not_there_is_a_sentence(tmp_path):

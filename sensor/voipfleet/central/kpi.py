@@ -1,0 +1,206 @@
+"""Key figures of calls, by site, sensor, signalling peer, hour or day: counted by the server from index `calls_facts`.
+
+attempts   INVITE dialogs: a call that was forked, re-authenticated or seen by several sensors counts once
+ASR        answered / attempts (answer-seizure ratio, ITU-T E.411)
+NER        (answered + EFFECTIVE) / attempts (network effectiveness ratio, ITU-T E.425): what the network brought to
+           the other side, whatever that did with it
+ACD        mean of answer to end of the answered calls, s
+PDD        INVITE to the first 18x or final response, s: mean, and the 95th percentile (nearest rank, rounded up to
+ms) MOS        mean over the calls of that of their worst stream
+loss       lost / expected packets of all streams, %
+one-way    answered calls in which one side was heard, that had agreed to hear two
+"""
+
+import datetime
+import ipaddress
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from voipfleet.calls.record import CallRecord, of_side
+from voipfleet.central import conditions, facts, schema
+from voipfleet.central.conditions import Query
+from voipfleet.central.search import Order, Search
+from voipfleet.errors import VoipfleetError
+
+BY = ("site", "sensor", "peer", "hour", "day")
+EFFECTIVE = (480, 486, 487, 600, 603)  # rang without an answer or was not there, busy, given up by the caller, declined
+REFINED = 50_000  # calls that are read one by one, where SQL cannot say exactly which are meant
+HOUR = 3600 * 1_000_000_000
+calls = schema.calls
+
+
+@dataclass
+class Figures:
+    """Sums of a group of calls."""
+
+    attempts: int = 0
+    answered: int = 0
+    effective: int = 0
+    talked: float = 0.0  # s
+    pdds: int = 0
+    pdd: float = 0.0  # s
+    scored: int = 0
+    mos: float = 0.0
+    lost: int = 0
+    expected: int = 0
+    one_way: int = 0
+    delays: Counter = field(default_factory=Counter)  # ms of PDD, rounded up: calls
+
+    def add(self, row, ms: int | None) -> None:
+        for name in _SUMS:
+            setattr(self, name, getattr(self, name) + (getattr(row, name) or 0))
+        if ms is not None:
+            self.delays[int(ms)] += int(row.pdds)
+
+    def said(self, group: str) -> dict:
+        """As a JSON object; None where there is nothing to divide by."""
+        return {
+            "group": group, "attempts": int(self.attempts), "answered": int(self.answered),
+            "asr": _share(self.answered, self.attempts), "ner": _share(self.effective, self.attempts),
+            "acd": _mean(self.talked, self.answered), "pdd_mean": _mean(self.pdd, self.pdds), "pdd_p95": self._p95(),
+            "mos": _mean(self.mos, self.scored), "loss": _share(self.lost, self.expected), "one_way": int(self.one_way),
+        }  # fmt: skip
+
+    def _p95(self) -> float | None:
+        rank, seen = math.ceil(0.95 * self.pdds), 0
+        for ms in sorted(self.delays):
+            seen += self.delays[ms]
+            if seen >= rank:
+                return ms / 1000
+        return None
+
+
+_SUMS = [name for name in Figures.__dataclass_fields__ if name != "delays"]
+
+
+def _share(part: float, whole: float) -> float | None:
+    return round(100 * float(part) / float(whole), 2) if whole else None
+
+
+def _mean(total: float, number: float) -> float | None:
+    return round(float(total) / float(number), 3) if number else None
+
+
+def figures(connection: sa.Connection, query: Query, by: str) -> list[dict]:
+    """A group each, and "all" at the end; peers and places by attempts, times in their order."""
+    exact = all(one.exact and one.of <= conditions.COVERED["calls_facts"] for one in conditions.conditions(query))
+    groups = (_counted if exact else _read)(connection, query, by)
+    everything = groups.pop(None, Figures())
+    if by in ("hour", "day"):
+        ordered = sorted(groups.items())
+    else:
+        ordered = sorted(groups.items(), key=lambda one: (-one[1].attempts, str(one[0])))
+    return [*(found.said(_name(by, group)) for group, found in ordered), everything.said("all")]
+
+
+def _name(by: str, group) -> str:
+    if by == "peer":
+        return str(ipaddress.ip_address(bytes(group))) if group else "unknown"
+    if by in ("hour", "day"):
+        moment = datetime.datetime.fromtimestamp(int(group) // 10**9, datetime.UTC)
+        return moment.strftime("%Y-%m-%dT%H:00Z" if by == "hour" else "%Y-%m-%d")
+    return group or "unknown"
+
+
+# -- by the server -------------------------------------------------------------------------------
+
+
+def _counted(connection: sa.Connection, query: Query, by: str) -> dict:
+    """One pass over the index for each role that a group can have; by ms of PDD, so that a percentile comes of it."""
+    groups: dict = {}
+    for role, (column, where) in enumerate(_groups(by)):
+        for row in connection.execute(_sums(connection, query, column, where)):
+            groups.setdefault(row.group, Figures()).add(row, row.ms)
+            if role == 0:
+                groups.setdefault(None, Figures()).add(row, row.ms)
+    return groups
+
+
+def _groups(by: str) -> list[tuple[sa.ColumnElement, list]]:
+    """A peer is on either side of the INVITE; who talks to itself counts once."""
+    if by == "peer":
+        return [(calls.c.src_ip, []), (calls.c.dst_ip, [calls.c.src_ip != calls.c.dst_ip])]
+    if by in ("hour", "day"):
+        moment, unit = calls.c.setup_time, HOUR if by == "hour" else 24 * HOUR
+        return [(moment - moment % unit, [])]
+    return [(calls.c[by], [])]
+
+
+def _sums(connection: sa.Connection, query: Query, group: sa.ColumnElement, where: list) -> sa.Select:
+    verdict = calls.c.verdict
+    response, answered = verdict.op(">>")(8), verdict.op("&")(facts.ANSWERED) != 0
+
+    def number(condition) -> sa.ColumnElement:
+        return sa.func.sum(sa.case((condition, 1), else_=0))
+
+    ms = sa.func.ceil(calls.c.pdd * 1000)
+    columns = [
+        group.label("group"), ms.label("ms"), sa.func.count().label("attempts"), number(answered).label("answered"),
+        number(sa.or_(answered, response.in_(EFFECTIVE))).label("effective"),
+        sa.func.sum(sa.case((answered, calls.c.connect_duration), else_=0)).label("talked"),
+        sa.func.count(calls.c.pdd).label("pdds"), sa.func.sum(calls.c.pdd).label("pdd"),
+        sa.func.count(calls.c.mos).label("scored"), sa.func.sum(calls.c.mos).label("mos"),
+        sa.func.sum(calls.c.lost).label("lost"), sa.func.sum(calls.c.expected).label("expected"),
+        number(sa.and_(answered, verdict.op("&")(facts.ONE_WAY) != 0)).label("one_way"),
+    ]  # fmt: skip
+    found = sa.select(*columns).group_by(sa.text("1"), sa.text("2"))
+    if connection.dialect.name != "sqlite":
+        found = found.with_hint(calls, "FORCE INDEX (calls_facts)", "mysql")
+    streams = verdict.between(facts.STREAMS << 8, facts.STREAMS << 8 | 255)  # no attempts
+    return found.where(calls.c.kind == facts.INVITES, *conditions.times(query), ~streams, *where,
+                       *(one.sql for one in conditions.conditions(query)))  # fmt: skip
+
+
+# -- one by one ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _One:
+    attempts: int
+    answered: int
+    effective: int
+    talked: float
+    pdds: int
+    pdd: float
+    scored: int
+    mos: float
+    lost: int
+    expected: int
+    one_way: int
+
+
+def _read(connection: sa.Connection, query: Query, by: str) -> dict:
+    """The same from the calls themselves, where the filter is one that SQL cannot hold to."""
+    page = Search(connection, query, Order(), REFINED, seconds=60.0).page()
+    if page.more:
+        raise VoipfleetError(f"kpi: by this address, domain or pattern more than {REFINED:,} calls have to be read,"
+                             " or it takes more than a minute; give a shorter time (--since, --until)")  # fmt: skip
+    groups: dict = {}
+    for call in page.calls:
+        if call.method != "INVITE":
+            continue
+        one, ms = _of(call), None if call.pdd is None else math.ceil(call.pdd * 1000)
+        for group in (*_groups_of(call, by), None):
+            groups.setdefault(group, Figures()).add(one, ms)
+    return groups
+
+
+def _of(call: CallRecord) -> _One:
+    moses = [stream.mos for stream in call.streams if stream.mos is not None]
+    sides = [stream for side in ("caller", "callee") for stream in of_side(call, side)]
+    up = bool(call.answer_time)
+    return _One(1, int(up), int(up or call.final_response in EFFECTIVE), call.connect_duration if up else 0.0,
+                int(call.pdd is not None), call.pdd or 0.0, int(bool(moses)), min(moses, default=0.0),
+                sum(stream.lost for stream in sides), sum(stream.expected for stream in sides),
+                int(up and call.one_way))  # fmt: skip
+
+
+def _groups_of(call: CallRecord, by: str) -> set:
+    if by == "peer":
+        return {facts.packed(call.src), facts.packed(call.dst)}
+    if by in ("hour", "day"):
+        return {call.setup_time - call.setup_time % (HOUR if by == "hour" else 24 * HOUR)}
+    return {getattr(call, by)}

@@ -1,0 +1,295 @@
+"""Searches: the calls that a filter takes, in an order, a page at a time, without ever reading a whole table by
+surprise.
+
+In the order of time there are two stages. The first walks along an index, newest calls first, and takes from it
+whatever its columns can decide; the second reads the rows of what is left, and asks the filter itself. Which index: of
+those that the query offers (voipfleet.central.conditions) that with the fewest calls, which are counted up to MANY, or
+`calls_facts`, which has all calls in the order of time. If neither finds a page within `seconds`, the answer says how
+far it came.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+from sqlalchemy.sql import visitors
+
+from voipfleet.calls import record
+from voipfleet.calls.record import CallRecord
+from voipfleet.central import conditions, schema
+from voipfleet.central.conditions import COVERED, Query, Sql, Way
+from voipfleet.errors import UsageError
+from voipfleet.show import local_time
+
+calls, addresses = schema.calls, schema.addresses
+SORTS = ("setup_time", "duration", "mos", "lost", "pdd")
+SECONDS = 10.0  # of looking, then the answer is what was found
+MANY = 100_000  # calls that are counted of a way: about 50 ms
+CHUNK = 4_000  # candidates that are read at once
+EVERYTHING = 100 * MANY  # what is not counted to its end is taken for as many
+DEAR = 20  # times what an index decides costs what a row decides
+HOUR = 3600 * 1_000_000_000
+_LAST = 1e300  # in the order of a value: calls that have none
+
+
+@dataclass(frozen=True)
+class Order:
+    """`after`: (value, row) of the last call of the page before."""
+
+    by: str = "setup_time"
+    descending: bool = True
+    after: tuple[float, int] | None = None
+
+    def token(self, value: float, row: int) -> str:
+        return f"{self.by}{'-desc' if self.descending else ''}:{value!r}:{row}"
+
+
+@dataclass
+class Page:
+    """`more`: the token with which the search goes on, if there may be more; `note`: what a person must know of it."""
+
+    calls: list[CallRecord] = field(default_factory=list)
+    more: str = ""
+    note: str = ""
+
+
+def order(sort: str, after: str = "") -> Order:
+    """As a person writes it: a column, with -desc the other way round; and a token. UsageError where that is
+    nothing."""
+    by, _, way = sort.partition("-")
+    if by not in SORTS or way not in ("", "desc"):
+        raise UsageError(f"--sort: {sort!r} is no order; give {', '.join(SORTS)}, each with -desc to turn it round")
+    if not after:
+        return Order(by, way == "desc")
+    said, *rest = after.split(":")
+    try:
+        value, row = rest
+        place = (int(value) if by == "setup_time" else float(value)), int(row)
+    except ValueError:
+        raise UsageError("--after: it is no token; give what the page before ended with") from None
+    if said != sort:
+        raise UsageError(f"--after: it is of the order {said}; give the same --sort as for the page before")
+    return Order(by, way == "desc", place)
+
+
+class Search:
+    """One search on a connection that reads. `limit` 0: everything, however long it takes."""
+
+    def __init__(self, connection: sa.Connection, query: Query, ordered: Order, limit: int, seconds: float = SECONDS):
+        self._do, self._query, self._limit = connection.execute, query, limit
+        self._by, self._down, self._after = ordered.by, ordered.descending, ordered.after
+        self._token = ordered.token
+        self._until = time.monotonic() + seconds if limit else float("inf")
+        self._on_sqlite = connection.dialect.name == "sqlite"
+        self._row = sa.literal_column("calls.rowid" if self._on_sqlite else "calls.id", sa.BigInteger)
+        self._wanted = conditions.conditions(query)
+        self._times = conditions.times(query)
+
+    def page(self) -> Page:
+        found, page = [], Page()
+        for value, row, call in self._timely() if self._by == "setup_time" else self._by_value():
+            if self._limit and len(found) == self._limit:
+                page.more = self._token(*found[-1][:2])
+                break
+            if call is None:  # so far, and no further
+                page.more, page.note = self._token(value, row), self._far(value)
+                break
+            found.append((value, row, call))
+        page.calls = [call for _, _, call in found]
+        return page
+
+    def _far(self, value: float) -> str:
+        if self._by != "setup_time":
+            return "not all calls were looked at, which would take longer; give a time (--since, --until)"
+        return (
+            f"calls {'before' if self._down else 'after'} {local_time(int(value))} were not looked at, which would take"
+            " longer; go on with --after, or ask for less: a time, or how the number begins (+4930*) or ends (*555)"
+        )
+
+    # -- in the order of time ------------------------------------------------------------------------
+
+    def _timely(self) -> Iterator[tuple[int, int, CallRecord | None]]:
+        way, at, size = self._way(), self._after, self._limit + 1 if self._limit else CHUNK
+        start = at[0] if at else None
+        window = HOUR if way is None and self._wanted else None  # where a page may be far
+        while True:
+            begun = time.monotonic()
+            keys, start = self._keys(way, start, size, window)
+            ready = [one for one in self._read(way, keys) if at is None or self._beyond(one[:2], at)]
+            yield from sorted(ready, key=lambda one: one[:2], reverse=self._down)
+            if start is None:
+                return
+            if time.monotonic() > self._until:
+                yield start, (1 << 62) if self._down else -1, None
+                return
+            if window:
+                spent = time.monotonic() - begun
+                window = window * 4 if spent < 0.2 else max(window // 2, HOUR // 60) if spent > 1 else window
+            size = min(size * 4, CHUNK)
+
+    def _beyond(self, place: tuple, at: tuple) -> bool:
+        return place < at if self._down else place > at
+
+    def _keys(self, way: Way | None, start: int | None, size: int, window: int | None) -> tuple[list, int | None]:
+        """Candidates (time, row, day) from `start` on, whole moments only; and where to go on (None: that was all)."""
+        end, bounds, moment = None, [], calls.c.setup_time
+        if window is not None:
+            if (start := self._next(start)) is None:
+                return [], None
+            end = start - window if self._down else start + window
+            bounds = [moment > end if self._down else moment < end]
+        if start is not None:
+            bounds.append(moment <= start if self._down else moment >= start)
+        parts = way.parts if way else [("calls_facts", sa.true())]
+        if not parts:
+            return [], None
+        found = self._some(parts, bounds, size)
+        if len(found) < size:
+            return found, end
+        edge = found[-1][0]  # of this moment there may be more
+        if whole := [one for one in found if one[0] != edge]:
+            return whole, edge
+        return self._some(parts, [moment == edge], None), edge - 1 if self._down else edge + 1
+
+    def _some(self, parts: list[tuple[str, Sql]], bounds: list[Sql], size: int | None) -> list[tuple]:
+        each = [self._part(index, condition, bounds, size).subquery() for index, condition in parts]
+        union = sa.union_all(*(sa.select(one) for one in each)).subquery()
+        query = sa.select(union.c.at, union.c.row_, union.c.day)
+        query = query.order_by(union.c.at.desc() if self._down else union.c.at)
+        return list(dict.fromkeys(map(tuple, self._do(query.limit(size) if size else query))))
+
+    def _part(self, index: str, condition: Sql, bounds: list[Sql], size: int | None) -> sa.Select:
+        """What of one part its index can decide, the first `size` of it."""
+        query = self._from(index, calls.c.setup_time.label("at"), self._row.label("row_"), calls.c.day)
+        covered = [one.sql for one in self._wanted if one.of <= COVERED[index]]
+        query = query.where(calls.c.kind == self._query.kind, condition, *self._times, *bounds, *covered)
+        moment = calls.c.setup_time
+        if index == "addresses":
+            query, moment = query.where(*map(_of_addresses, self._times + bounds)), addresses.c.setup_time
+        return query.order_by(moment.desc() if self._down else moment).limit(size) if size else query
+
+    def _from(self, index: str, *columns: sa.ColumnElement) -> sa.Select:
+        """MariaDB guesses badly with ORDER BY and LIMIT, so it is told the index. SQLite has few enough calls."""
+        query, first = sa.select(*columns), calls
+        if index == "addresses":
+            first, index, ends = addresses, "PRIMARY", addresses.c
+            same = (calls.c.uuid == ends.uuid, calls.c.day == ends.day, calls.c.setup_time == ends.setup_time)
+            query = query.select_from(addresses.join(calls, sa.and_(*same))).prefix_with(
+                "STRAIGHT_JOIN", dialect="mysql"
+            )
+        return query if self._on_sqlite else query.with_hint(first, f"FORCE INDEX ({index})", "mysql")
+
+    def _next(self, start: int | None) -> int | None:
+        """The time of the first call from `start` on."""
+        moment = calls.c.setup_time
+        query = self._from("calls_facts", moment).where(calls.c.kind == self._query.kind, *self._times)
+        if start is not None:
+            query = query.where(moment <= start if self._down else moment >= start)
+        return self._do(query.order_by(moment.desc() if self._down else moment).limit(1)).scalar()
+
+    def _read(self, way: Way | None, keys: list[tuple]) -> Iterator[tuple[int, int, CallRecord]]:
+        """The calls of these candidates that are wanted."""
+        indexes = [index for index, _ in way.parts] if way else ["calls_facts"]
+        rest = [one.sql for one in self._wanted if not all(one.of <= COVERED[index] for index in indexes)]
+        for at in range(0, len(keys), CHUNK):
+            by_day = defaultdict(list)
+            for _, row, day in keys[at : at + CHUNK]:
+                by_day[day].append(row)
+            there = [sa.and_(calls.c.day == day, self._row.in_(found)) for day, found in by_day.items()]
+            query = self._from("PRIMARY", calls.c.setup_time, self._row.label("row_"), calls.c.body)
+            for when, row, body in self._do(query.where(sa.or_(*there), *rest)):
+                if self._query.wanted(call := record.decode(body)):
+                    yield when, row, call
+
+    # -- which way -----------------------------------------------------------------------------------
+
+    def _way(self) -> Way | None:
+        """The way that costs least; None: along the time."""
+        if not self._wanted:
+            return None
+        count = self._count([("calls_facts", sa.true())], timely=True)
+        best, least = None, (count if count < MANY else EVERYTHING) * self._price(["calls_facts"])
+        for way in conditions.ways(self._query, self._present() if conditions.has_verdict(self._query) else []):
+            count = self._count(way.parts, way.timely)
+            if count < MANY:
+                cost = count * self._price([index for index, _ in way.parts])
+            elif not way.timely or self._by != "setup_time":
+                continue
+            elif len(self._wanted) == 1:
+                cost = 0  # the first that come are the page
+            else:
+                cost = 10 * MANY * self._price([index for index, _ in way.parts])
+            if cost < least:
+                best, least = way, cost
+        return best
+
+    def _price(self, indexes: list[str]) -> int:
+        return 1 if all(one.of <= COVERED[index] for index in indexes for one in self._wanted) else DEAR
+
+    def _count(self, parts: list[tuple[str, Sql]], timely: bool) -> int:
+        """How many calls, up to MANY. Where the index does not lead to a time, at any time: it would look for long."""
+        total = 0
+        for index, condition in parts:
+            if index == "addresses":
+                query = sa.select(sa.literal(1)).select_from(addresses).where(condition)
+                query = query.where(*map(_of_addresses, self._times)) if timely else query
+            else:
+                query = self._from(index, sa.literal(1)).where(condition).select_from(calls)
+                query = query.where(calls.c.kind == self._query.kind, *self._times) if timely else query
+            some = query.limit(MANY - total).subquery()
+            total += self._do(sa.select(sa.func.count()).select_from(some)).scalar_one()
+            if total >= MANY:
+                break
+        return total
+
+    def _present(self) -> list[int]:
+        """The verdicts that calls have and that can be wanted: each is one step along the index."""
+        found, last, verdict = [], -1, calls.c.verdict
+        query = self._from("calls_verdict", verdict).where(calls.c.kind == self._query.kind).order_by(verdict).limit(1)
+        while last is not None and len(found) <= conditions.MOST_PARTS:
+            last = self._do(query.where(verdict > last)).scalar()
+            if last is not None and conditions.fits(self._query, last):
+                found.append(last)
+        return found
+
+    # -- in the order of a value ---------------------------------------------------------------------
+
+    def _by_value(self) -> Iterator[tuple[float, int, CallRecord | None]]:
+        """All that fit are sorted by the server, again for each chunk. Calls that have no value come last."""
+        down, at, way = self._down, self._after, self._way()
+        value = sa.func.coalesce(calls.c[self._by], -_LAST if down else _LAST).label("value")
+        parts = way.parts if way else [("calls_facts", sa.true())]
+        each = []
+        for index, condition in parts:
+            query = self._from(index, value, self._row.label("row_"), calls.c.day)
+            each.append(query.where(calls.c.kind == self._query.kind, condition, *self._times,
+                                    *(one.sql for one in self._wanted)))  # fmt: skip
+        union = sa.union(*each).subquery() if each else None
+        size = max(2 * self._limit, 500) if self._limit else CHUNK
+        while each:
+            query = sa.select(union).order_by(*(c.desc() if down else c for c in (union.c.value, union.c.row_)))
+            if at is not None:
+                more, same = (
+                    (union.c.value < at[0], union.c.row_ < at[1])
+                    if down
+                    else (union.c.value > at[0], union.c.row_ > at[1])
+                )
+                query = query.where(sa.or_(more, sa.and_(union.c.value == at[0], same)))
+            keys = self._do(query.limit(size)).all()
+            found = {row: call for _, row, call in self._read(way, [(0, row, day) for _, row, day in keys])}
+            yield from ((found_at, row, found[row]) for found_at, row, _ in keys if row in found)
+            if len(keys) < size:
+                return
+            at = keys[-1][0], keys[-1][1]
+            if time.monotonic() > self._until:
+                yield *at, None
+                return
+
+
+def _of_addresses(condition: Sql) -> Sql:
+    """What is said of a call's time, of that in `addresses`."""
+    return visitors.replacement_traverse(
+        condition, {}, lambda element: addresses.c.setup_time if element is calls.c.setup_time else None
+    )
