@@ -97,9 +97,10 @@ class CallIndex:
         return self._select("caller = ? OR callee = ?", *[_text(number)] * 2)
 
     def remove(self, uuid: bytes) -> None:
-        """Forget a call."""
+        """Forget a call, so that nothing of it is left in the files either."""
         self.flush()
         self._do(lambda db: db.execute("DELETE FROM calls WHERE uuid = ?", (uuid,)))
+        self._do(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
 
     def purge(self, before: int, *, held: Callable[[bytes], bool] = lambda uuid: False) -> int:
         """Forget calls that ended before `before` (ns) and are not held; how many."""
@@ -185,6 +186,7 @@ class CallIndex:
             self._path.chmod(0o600)
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")
+            db.execute("PRAGMA secure_delete = ON")  # what is deleted is zeroed, not only given free
             db.executescript(_SCHEMA)
             db.execute(
                 "SELECT uuid, revision, call_id, caller, callee, first, last, body FROM calls LIMIT 1"

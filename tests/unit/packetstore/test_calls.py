@@ -44,6 +44,18 @@ def test_a_call_is_found_by_its_names(index):
     assert index.find(call(1).uuid) is None and len(index.by_number("100")) == 1
 
 
+def test_nothing_of_a_call_that_was_removed_is_in_the_files(index, tmp_path):
+    index.put(call(1, call_id="to-be-forgotten@x", caller="4915112345"))
+    index.put(call(2, call_id="stays@x"))
+    index.flush()
+    index.put(call(1, call_id="to-be-forgotten@x", caller="4915112345", revision=2))
+    index.flush()
+    index.remove(call(1).uuid)
+    left = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b"stays@x" in left
+    assert b"to-be-forgotten" not in left and b"4915112345" not in left
+
+
 def test_the_last_revision_counts(index):
     index.put(call(1, revision=2, end_time=START + 90 * SECOND))
     index.put(call(1, revision=1))
