@@ -26,6 +26,7 @@ class Holding:
     state: str = "connected"
     offset_ms: float | None = None
     missing: str = ""
+    note: str = ""
     error: str = ""
     breaks: list[int] = field(default_factory=list)  # after so many bytes of each of the first fetches it breaks off
     lie: int = 0  # of so many fetches the digest is of something else
@@ -116,4 +117,4 @@ class Fleet:
         digest = blake2b(holding.data + b"!" * (holding.lie > 0), digest_size=16).hexdigest()
         holding.lie -= 1
         return {"bytes": len(holding.data), "digest": digest, "packets": 1, "name": holding.name,
-                "clock_offset_ms": None, "missing": holding.missing}  # fmt: skip
+                "clock_offset_ms": None, "missing": holding.missing, "note": holding.note}  # fmt: skip

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         files.free(path, args.force)
     try:
         with gathered(socket, call, holders, path) as have:
-            for line in have.clocks:
+            for line in have.notes:
                 print(line, file=sys.stderr)
             if path is not None:
                 files.write(path, _format(have, args.pcapng), args.force)

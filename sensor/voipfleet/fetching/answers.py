@@ -45,16 +45,18 @@ class Holder(msgspec.Struct, kw_only=True):
 
 
 class Served(msgspec.Struct, kw_only=True):
-    """The end of a fetch: `digest` is BLAKE2b-16 over all `bytes` from the first on; `missing` a sentence."""
+    """The end of a fetch: `digest` is BLAKE2b-16 over all `bytes` from the first on; `missing` a sentence, and so is
+    `note`: what was left out on purpose."""
 
     bytes: Annotated[int, msgspec.Meta(ge=0)]
     digest: Hex
     packets: Annotated[int, msgspec.Meta(ge=0)] = 0
     clock_offset_ms: float | None = None
     missing: str = ""
+    note: str = ""
 
     def __post_init__(self) -> None:
-        self.missing = harmless(self.missing)
+        self.missing, self.note = harmless(self.missing), harmless(self.note)
 
 
 def holders(answer: dict) -> list[Holder]:

@@ -24,17 +24,20 @@ INTERRUPTED = 130  # exit code
 
 @dataclass(slots=True)
 class Gathered:
-    """`faults`: what is missing, a sentence each; none where everything that is kept anywhere came."""
+    """`faults`: what is missing, a sentence each; none where everything that is kept anywhere came. `said`: what was
+    left out on purpose."""
 
     call: CallRecord
     merged: Merged
     faults: list[str]
+    said: list[str]
 
     @property
-    def clocks(self) -> list[str]:
-        """Of sensors whose times were corrected."""
-        return [f"{source.name}: {clock(source.offset_ms, source.shift)}" for source in self.merged.sources
-                if source.shift]  # fmt: skip
+    def notes(self) -> list[str]:
+        """What is to be known besides: sensors whose times were corrected, what was left out."""
+        clocks = [f"{source.name}: {clock(source.offset_ms, source.shift)}" for source in self.merged.sources
+                  if source.shift]  # fmt: skip
+        return clocks + self.said
 
     def summary(self, what: str) -> str:
         """The one line at the end; `what` was made of it."""
@@ -69,7 +72,7 @@ def gathered(socket: Path, call: CallRecord, holders: list[Holder], path: Path |
             fetching = fetch.Fetching(socket, path.parent, path.name, shown.tell)
             stack.callback(fetching.close)
             outcomes = asyncio.run(fetching.all(holders))
-        sources, faults = [], []
+        sources, faults, said = [], [], []
         for outcome in outcomes:
             if outcome.served is None:
                 faults.append(outcome.fault)
@@ -83,6 +86,8 @@ def gathered(socket: Path, call: CallRecord, holders: list[Holder], path: Path |
                 outcome.served = None
                 outcome.part.remove()  # to go on with it would be of no use
                 faults.append(str(error))
+            if served.note:
+                said.append(_of(holder.name, served.note))
             if served.missing:
                 faults.append(_of(holder.name, served.missing))
         merged = merge(sources)
@@ -91,7 +96,7 @@ def gathered(socket: Path, call: CallRecord, holders: list[Holder], path: Path |
             raise VoipfleetError("\n".join(faults) or f"{call.uuid.hex()}: none of its packets is kept any more; how"
                                  " long they are is a matter of maxpoolsize and maxpooldays")  # fmt: skip
         try:
-            yield Gathered(call, merged, faults)
+            yield Gathered(call, merged, faults, said)
         except LinkTypes:  # another run with another name has no use for what came
             _clean(outcomes)
             raise

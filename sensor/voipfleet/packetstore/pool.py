@@ -23,6 +23,7 @@ from voipfleet.packetstore.writer import AGE, StoreSettings
 log = logging.getLogger("voipfleet.pool")
 AT_ONCE = 256 << 10  # bytes that are read for one send
 STAGED_NS = int((2 * AGE + 60) * 1e9)  # how long ago a call must be over so that nothing of it is staged
+VOICE = "its voice was left out: who may have it is in group voipfleet-listen"
 Seal = Callable[[], Awaitable[None]]
 Forget = Callable[[Collection[bytes], str], Awaitable[int]]
 
@@ -101,7 +102,9 @@ class Pool:
                 await send(data[at : at + AT_ONCE])
                 self._fetched += min(AT_ONCE, len(data) - at)
         missing = "; ".join(filter(None, (stream.missing, why if not stream.packets else "")))
-        return {"bytes": stream.bytes, "digest": stream.digest, "packets": stream.packets, "missing": missing}
+        said = {"bytes": stream.bytes, "digest": stream.digest, "packets": stream.packets, "missing": missing}
+        voice = not audio and any(piece.kind == "audio" for piece in found.pieces)
+        return said | ({"note": VOICE} if voice else {})
 
     async def hold(self, uuid: bytes, who: str, why: str) -> dict:
         found, _ = await self._plan(uuid)

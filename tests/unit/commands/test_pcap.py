@@ -293,3 +293,9 @@ def test_progress_on_a_terminal(fleet, capfd, monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     code, _, err = run(fleet, capfd, "-o", "a.pcap")
     assert code == 0 and "branch1" in err.split("206 packets")[0] and "kB" in err
+
+
+def test_what_a_sensor_left_out_on_purpose_is_told_and_no_failure(fleet, capfd):
+    fleet.holdings[0].note = "its voice was left out"
+    code, _, err = run(fleet, capfd, "-o", "x.pcap")
+    assert code == 0 and "branch1: its voice was left out" in err and "missing" not in err

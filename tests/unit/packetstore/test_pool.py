@@ -68,8 +68,9 @@ def test_a_call_that_ended_just_now_is_given_out(both):
     assert data.count(b"voice") == 9 and b"INVITE" in data and b"other" not in data
     rest, again = asyncio.run(both.fetched(offset=100))
     assert rest == data[100:] and again == said
-    quiet, _ = asyncio.run(both.fetched(audio=False))
+    quiet, without = asyncio.run(both.fetched(audio=False))
     assert b"voice" not in quiet and b"INVITE" in quiet
+    assert "note" not in said and "voipfleet-listen" in without["note"]
 
 
 def test_a_call_is_found_by_name(both):
