@@ -33,7 +33,7 @@ class Packet:
 def read(path: Path) -> list[Packet]:
     """The UDP over IPv4 of an Ethernet capture (pcap with nanoseconds, pcapng), in the file's order."""
     data = path.read_bytes()
-    rows = {NANOSECONDS: _pcap, PCAPNG: _pcapng}[data[:4]](data)
+    rows = {NANOSECONDS: _pcap, PCAPNG: _pcapng}[data[:4]](data) if data else ()  # tcpdump has not written yet
     return [packet for row in rows if (packet := _packet(*row))]
 
 
@@ -41,6 +41,13 @@ def of_call(packets: Iterable[Packet], call_id: str, ports: Iterable[int]) -> li
     """The SIP of one Call-ID, and what travels between the media ports: RTP, and RTCP where its ports are named."""
     wanted, line = set(ports), f"Call-ID: {call_id}\r\n".encode()
     return [packet for packet in packets if line in packet.ip or {packet.udp.sport, packet.udp.dport} <= wanted]
+
+
+def ssrc(packets: Iterable[Packet], sender: str, port: int) -> int:
+    """Of the RTP that `sender` sends from that port; 0 where it has not begun."""
+    source = bytes(map(int, sender.split(".")))
+    mine = (packet.udp.data for packet in packets if packet.ip[12:16] == source and packet.udp.sport == port)
+    return next((int.from_bytes(rtp[8:12], "big") for rtp in mine if len(rtp) > 12), 0)
 
 
 def differences(fetched: list[Packet], wire: list[Packet]) -> list[str]:
@@ -69,8 +76,10 @@ def _packet(ts: int, frame: bytes, sensor: str) -> Packet | None:
 
 def _pcap(data: bytes) -> Iterator[tuple[int, bytes, str]]:
     at = 24
-    while at < len(data):
+    while at + 16 <= len(data):
         seconds, rest, size, _ = struct.unpack_from("<4I", data, at)
+        if at + 16 + size > len(data):
+            return  # it is being written
         yield seconds * 1_000_000_000 + rest, data[at + 16 : at + 16 + size], ""
         at += 16 + size
 

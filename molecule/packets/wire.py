@@ -5,7 +5,6 @@ All of it in the hosts' network namespaces, by this machine's own programs: noth
 
 import contextlib
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -28,11 +27,11 @@ table inet closed {
 """
 RTCP = """
 import socket, struct, sys
-at, to, ssrc, reports = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-port = int(sys.argv[5])
+at, to = sys.argv[1:3]
+port, ssrc = map(int, sys.argv[3:])
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
     sender.bind((at, port))
-    for n in range(reports):
+    for n in range(3):
         report = struct.pack("!BBHIIIIII", 0x80, 200, 6, ssrc, 0xEA000000 + n, 0, n * 160, n, n * 160)
         name = struct.pack("!BBHIBB6s", 0x81, 202, 3, ssrc, 1, 4, b"call\\0\\0")
         sender.sendto(report + name, (to, port))
@@ -83,7 +82,7 @@ def watched(folder: Path, *hosts: str) -> Iterator[dict[str, Path]]:
 
 
 def _tcpdump(host: str, file: Path) -> subprocess.Popen:
-    words = ["tcpdump", "-i", "eth0", "-w", str(file), "-Z", "root", "-B", "32768", "--nano", "udp"]
+    words = ["tcpdump", "-i", "eth0", "-w", str(file), "-Z", "root", "-B", "32768", "--nano", "-U", "udp"]
     process = subprocess.Popen(inside(host, *words), stderr=subprocess.PIPE, text=True)
     while (line := process.stderr.readline()) and "listening on" not in line:
         pass
@@ -95,8 +94,9 @@ def _ended(process: subprocess.Popen) -> str:
     return process.communicate(timeout=10)[1]
 
 
-def send_rtcp(host: str, address: str, to: str, port: int, reports: int = 3) -> None:
-    words = [sys.executable, "-c", RTCP, address, to, str(secrets.randbits(32)), str(reports), str(port)]
+def send_rtcp(host: str, address: str, to: str, port: int, ssrc: int) -> None:
+    """Three reports of who sends RTP with that SSRC."""
+    words = [sys.executable, "-c", RTCP, address, to, str(port), str(ssrc)]
     subprocess.run(inside(host, *words), check=True)
 
 

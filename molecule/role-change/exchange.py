@@ -18,6 +18,7 @@ from fleet_calls import CALLS, Failed, Fleet, bed  # noqa: E402 # shared with th
 
 LISBON, PORTO = "10.80.0.11", "10.80.0.21"
 
+TIMER = "voipfleet-maintain.timer"
 SINCE = ("systemctl", "show", "voipfleet", "--property=ExecMainStartTimestamp")
 
 
@@ -67,6 +68,7 @@ def main() -> None:
     expect("it showed the new password", status("porto")["listeners"][0]["slots"] == [1, 0])
     keys = [(HERE / "inventory" / "keys" / f"{host}.pub").read_text().splitlines() for host in ("lisbon", "porto")]
     expect("the inventory has two keys of each", [len(set(lines)) for lines in keys] == [2, 2])
+    expect("its database is kept up", says("porto", "systemctl", "is-active", TIMER) == "active")
     expect("porto captures nothing", not status("porto")["capture"]["interfaces"])
     expect("porto may open no packet socket", "cap_net_raw" not in says("porto", "systemctl", "show", "voipfleet",
            "-p", "CapabilityBoundingSet").lower())  # fmt: skip
@@ -83,7 +85,9 @@ def main() -> None:
         says("porto", "systemctl", "is-active", "mariadb") == "inactive",
     )
     expect("and is disabled", says("porto", "systemctl", "is-enabled", "mariadb") == "disabled")
-    expect("and its data are there", says("porto", "ls", "/var/lib/mysql/voipfleet/calls.ibd") != "")
+    expect("and its data are there", "\ncalls" in says("porto", "ls", "/var/lib/mysql/voipfleet"))
+    timers = [says(host, "ls", "/etc/systemd/system/timers.target.wants") for host in ("lisbon", "porto")]
+    expect("its database is kept up no longer, lisbon's is", [TIMER in listed for listed in timers] == [True, False])
     expect("nothing is left to change", roll_out("before").count("changed=0") == 2)
 
     since = says("porto", *SINCE)
