@@ -7,7 +7,7 @@ import numpy as np
 from voipfleet.calls.checkpoints import Checkpoints, News
 from voipfleet.calls.clocks import Clocks
 from voipfleet.calls.dialog import Dialog, Endpoint, show
-from voipfleet.calls.keeping import METHODS, Keeper
+from voipfleet.calls.keeping import Keeper
 from voipfleet.calls.left import Left
 from voipfleet.calls.making import Maker
 from voipfleet.calls.media import Media
@@ -184,7 +184,7 @@ class Analyser:
             message = sip.parse(data)
             if self._on_message:
                 self._on_message(message, ts, show(src), show(dst), transport)
-            if self._keep and (message.method in METHODS or message.call_id in self._calls):
+            if self._keep and (message.method == "REGISTER" or self._calls.concerns(message)):
                 self._keep.message(row, data, message.call_id)
             if not self._calls.belongs(message):
                 return self._apart(message, ts, show(src), show(dst), transport)

@@ -22,7 +22,6 @@ from voipfleet.packetstore import keys
 KEEP, WAIT, DROP = 0, 1, 2
 PATIENCE = 10.0  # s for which RTP waits for the SDP that names it
 MAX_STRANGERS = 200_000  # streams that nobody has named and whose packets may be in the store's hands
-METHODS = frozenset(("INVITE", "ACK", "BYE", "CANCEL", "PRACK", "UPDATE", "INFO", "REFER", "NOTIFY", "REGISTER"))
 _UDP = 8  # bytes of its header
 _EVENT = 16  # bytes of payload of which up to four events may be (RFC 4733)
 

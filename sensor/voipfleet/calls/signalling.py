@@ -25,9 +25,6 @@ class Signalling:
     def __len__(self) -> int:
         return len(self._calls)
 
-    def __contains__(self, key: bytes) -> bool:
-        return key in self._calls
-
     def __iter__(self) -> Iterator[tuple[bytes, Dialog]]:
         return iter(list(self._calls.items()))
 
@@ -46,6 +43,11 @@ class Signalling:
         if len(self._calls) >= MAX_CALLS:
             return next(iter(self._half_open), next(iter(self._calls)))
         return None
+
+    def concerns(self, message: sip.Message) -> bool:
+        """Whether the message is of a call that has a record or will have one."""
+        begins = message.method == "INVITE" and not message.status and not message.to_tag
+        return begins or message.call_id in self._calls or message.call_id in self._ended
 
     def belongs(self, message: sip.Message) -> bool:
         """Whether the message is of a call or may begin one; what is not is counted."""

@@ -72,6 +72,8 @@ def test_every_packet_of_a_call_as_it_was_on_the_wire(block):
     play = a_call()
     play.sip(0.5, A, B, "OPTIONS", "1 OPTIONS", call="another")
     play.sip(0.6, A, B, "MESSAGE", "1 MESSAGE", call="private", body="what I tell you")
+    play.sip(0.7, A, B, "NOTIFY", "1 NOTIFY", call="another: voice mail")
+    play.sip(0.8, A, B, "BYE", "9 BYE", call="another: of a call that began before", to="x")
     store, records, _ = analysed(play, block)
     ours = [(ts, len(frame), frame) for ts, frame in sorted(play.packets) if b"another" not in frame
             and b"private" not in frame]  # fmt: skip
