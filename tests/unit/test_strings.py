@@ -14,6 +14,7 @@ from voipfleet.calls import record
 from voipfleet.calls.record import CallRecord
 from voipfleet.central import schema
 from voipfleet.central.conditions import Query
+from voipfleet.central.search import Order
 from voipfleet.central.store import Peer, Store
 from voipfleet.cli import main
 from voipfleet.csvout import write_csv
@@ -90,9 +91,9 @@ def test_rows_are_literal(calls, tmp_path):
     known = {call.call_id: call.user_agent_caller for call in calls}
     assert {call.call_id: call.user_agent_caller for call in store.calls(limit=0)} == known
     for call in calls:
-        assert call.call_id in {found.call_id for found in store.search(Query(call_id=call.call_id)).calls}
+        assert call.call_id in {found.call_id for found in store.search(Query(call_id=call.call_id), Order()).calls}
         number = Number(("", call.caller.casefold(), ""), domain=False)
-        assert store.search(Query(Filter(number=number))).calls or not call.caller
+        assert store.search(Query(Filter(number=number)), Order()).calls or not call.caller
     store.close()
     assert sorted(path.name.split("-")[0] for path in tmp_path.iterdir()) == ["calls.db"]
 
