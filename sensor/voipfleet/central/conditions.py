@@ -130,6 +130,22 @@ def fits(query: Query, verdict: int) -> bool:
     return wanted.mos_below is None or facts.below(verdict, wanted.mos_below)
 
 
+def next_fit(query: Query, verdict: int) -> int | None:
+    """The first from `verdict` on that can be wanted."""
+    wanted, last = query.wanted, (facts.ODD << 8) + 256
+    while verdict < last and not fits(query, verdict):
+        response, worst = verdict >> 8, verdict & facts.CLASSES
+        ranges = wanted.response
+        if ranges is not None and not any(low <= facts.response_of(verdict) <= high for low, high in ranges):
+            lows = [low for low, _ in ranges if low > response] + [facts.STREAMS] * (response < facts.STREAMS)
+            verdict = min(lows, default=facts.ODD + 1) << 8
+        elif (worst and wanted.mos_below is None) or worst > 1:  # of this class are none, nor of those after it
+            verdict = ((verdict >> 6) + 1) << 6
+        else:
+            verdict += 1
+    return verdict if verdict < last else None
+
+
 def _response(ranges: tuple[tuple[int, int], ...]) -> list[Condition]:
     if any(low <= 0 <= high for low, high in ranges):
         ranges = (*ranges, (facts.STREAMS, facts.STREAMS))

@@ -2,11 +2,11 @@
 
 attempts   INVITE dialogs: a call that was forked, re-authenticated or seen by several sensors counts once
 ASR        answered / attempts (answer-seizure ratio, ITU-T E.411)
-NER        (answered + EFFECTIVE) / attempts (network effectiveness ratio, ITU-T E.425): what the network brought to
-           the other side, whatever that did with it
+NER        (answered + EFFECTIVE) / attempts (network effectiveness ratio, ITU-T E.425): what the network brought
+           to the other side, whatever that did with it
 ACD        mean of answer to end of the answered calls, s
-PDD        INVITE to the first 18x or final response, s: mean, and the 95th percentile (nearest rank, rounded up to
-ms) MOS        mean over the calls of that of their worst stream
+PDD        INVITE to the first 18x or final response, s: mean, and the 95th percentile (nearest rank)
+MOS        mean over the calls of that of their worst stream
 loss       lost / expected packets of all streams, %
 one-way    answered calls in which one side was heard, that had agreed to hear two
 """
@@ -14,7 +14,7 @@ one-way    answered calls in which one side was heard, that had agreed to hear t
 import datetime
 import ipaddress
 import math
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
@@ -29,6 +29,7 @@ BY = ("site", "sensor", "peer", "hour", "day")
 EFFECTIVE = (480, 486, 487, 600, 603)  # rang without an answer or was not there, busy, given up by the caller, declined
 REFINED = 50_000  # calls that are read one by one, where SQL cannot say exactly which are meant
 HOUR = 3600 * 1_000_000_000
+STEPS = (0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 10.0, 20.0)  # s of PDD
 calls = schema.calls
 
 
@@ -47,13 +48,18 @@ class Figures:
     lost: int = 0
     expected: int = 0
     one_way: int = 0
-    delays: Counter = field(default_factory=Counter)  # ms of PDD, rounded up: calls
+    over: list[int] = field(default_factory=lambda: [0] * len(STEPS))  # calls with a PDD of at least each of STEPS
+    slowest: list[float] = field(default_factory=list)  # s; PDDs from which the 95th percentile can be told
 
-    def add(self, row, ms: int | None) -> None:
+    def add(self, row) -> None:
         for name in _SUMS:
             setattr(self, name, getattr(self, name) + (getattr(row, name) or 0))
-        if ms is not None:
-            self.delays[int(ms)] += int(row.pdds)
+        self.over = [count + int(getattr(row, f"over{n}", 0) or 0) for n, count in enumerate(self.over)]
+
+    def step(self) -> float:
+        """The greatest of STEPS that is not above the 95th percentile."""
+        needed = self.pdds - math.ceil(0.95 * self.pdds) + 1
+        return max((step for step, count in zip(STEPS, self.over, strict=True) if count >= needed), default=0.0)
 
     def said(self, group: str) -> dict:
         """As a JSON object; None where there is nothing to divide by."""
@@ -65,15 +71,11 @@ class Figures:
         }  # fmt: skip
 
     def _p95(self) -> float | None:
-        rank, seen = math.ceil(0.95 * self.pdds), 0
-        for ms in sorted(self.delays):
-            seen += self.delays[ms]
-            if seen >= rank:
-                return ms / 1000
-        return None
+        below = int(self.pdds) - math.ceil(0.95 * self.pdds)
+        return round(sorted(self.slowest, reverse=True)[below], 3) if self.pdds else None
 
 
-_SUMS = [name for name in Figures.__dataclass_fields__ if name != "delays"]
+_SUMS = [name for name in Figures.__dataclass_fields__ if name not in ("over", "slowest")]
 
 
 def _share(part: float, whole: float) -> float | None:
@@ -109,48 +111,64 @@ def _name(by: str, group) -> str:
 
 
 def _counted(connection: sa.Connection, query: Query, by: str) -> dict:
-    """One pass over the index for each role that a group can have; by ms of PDD, so that a percentile comes of it."""
-    groups: dict = {}
-    for role, (column, where) in enumerate(_groups(by)):
-        for row in connection.execute(_sums(connection, query, column, where)):
-            groups.setdefault(row.group, Figures()).add(row, row.ms)
-            if role == 0:
-                groups.setdefault(None, Figures()).add(row, row.ms)
+    """Two passes over the index: the sums of each group; then its slowest calls one by one, from the last step on of
+    which the sums say that it is not above the percentile."""
+    groups: dict = {None: Figures()}
+    columns = _groups(by)
+    for row in connection.execute(_sums(connection, query, columns)):
+        for group in {*row[: len(columns)], None}:
+            groups.setdefault(group, Figures()).add(row)
+    steps: dict[float, list] = defaultdict(list)
+    for group, found in groups.items():
+        if group is not None:
+            steps[min(found.step(), groups[None].step())].append(group)
+    if not steps:
+        return groups
+    least = [sa.case(*((column.in_(some), step) for step, some in steps.items()), else_=0.0) for column in columns]
+    slow = _of_index(connection, query, [*columns, calls.c.pdd]).where(sa.or_(*(calls.c.pdd >= one for one in least)))
+    for *of, pdd in connection.execute(slow):
+        for group in {*of, None}:
+            groups[group].slowest.append(pdd)
     return groups
 
 
-def _groups(by: str) -> list[tuple[sa.ColumnElement, list]]:
-    """A peer is on either side of the INVITE; who talks to itself counts once."""
+def _groups(by: str) -> list[sa.ColumnElement]:
+    """The columns of which each says a group: a peer is on either side of the INVITE."""
     if by == "peer":
-        return [(calls.c.src_ip, []), (calls.c.dst_ip, [calls.c.src_ip != calls.c.dst_ip])]
+        return [calls.c.src_ip, calls.c.dst_ip]
     if by in ("hour", "day"):
         moment, unit = calls.c.setup_time, HOUR if by == "hour" else 24 * HOUR
-        return [(moment - moment % unit, [])]
-    return [(calls.c[by], [])]
+        return [(moment - moment % unit).label("moment")]
+    return [calls.c[by]]
 
 
-def _sums(connection: sa.Connection, query: Query, group: sa.ColumnElement, where: list) -> sa.Select:
+def _sums(connection: sa.Connection, query: Query, groups: list[sa.ColumnElement]) -> sa.Select:
     verdict = calls.c.verdict
     response, answered = verdict.op(">>")(8), verdict.op("&")(facts.ANSWERED) != 0
 
     def number(condition) -> sa.ColumnElement:
-        return sa.func.sum(sa.case((condition, 1), else_=0))
+        return sa.func.count(sa.case((condition, 1)))  # a sum would be one of decimals, in MariaDB
 
-    ms = sa.func.ceil(calls.c.pdd * 1000)
     columns = [
-        group.label("group"), ms.label("ms"), sa.func.count().label("attempts"), number(answered).label("answered"),
+        *groups, sa.func.count().label("attempts"), number(answered).label("answered"),
         number(sa.or_(answered, response.in_(EFFECTIVE))).label("effective"),
         sa.func.sum(sa.case((answered, calls.c.connect_duration), else_=0)).label("talked"),
         sa.func.count(calls.c.pdd).label("pdds"), sa.func.sum(calls.c.pdd).label("pdd"),
         sa.func.count(calls.c.mos).label("scored"), sa.func.sum(calls.c.mos).label("mos"),
         sa.func.sum(calls.c.lost).label("lost"), sa.func.sum(calls.c.expected).label("expected"),
         number(sa.and_(answered, verdict.op("&")(facts.ONE_WAY) != 0)).label("one_way"),
+        *(number(calls.c.pdd >= step).label(f"over{n}") for n, step in enumerate(STEPS)),
     ]  # fmt: skip
-    found = sa.select(*columns).group_by(sa.text("1"), sa.text("2"))
+    return _of_index(connection, query, columns).group_by(*groups)
+
+
+def _of_index(connection: sa.Connection, query: Query, columns: list) -> sa.Select:
+    """Of attempts, from the index alone."""
+    verdict, found = calls.c.verdict, sa.select(*columns)
     if connection.dialect.name != "sqlite":
         found = found.with_hint(calls, "FORCE INDEX (calls_facts)", "mysql")
     streams = verdict.between(facts.STREAMS << 8, facts.STREAMS << 8 | 255)  # no attempts
-    return found.where(calls.c.kind == facts.INVITES, *conditions.times(query), ~streams, *where,
+    return found.where(calls.c.kind == facts.INVITES, *conditions.times(query), ~streams,
                        *(one.sql for one in conditions.conditions(query)))  # fmt: skip
 
 
@@ -182,9 +200,11 @@ def _read(connection: sa.Connection, query: Query, by: str) -> dict:
     for call in page.calls:
         if call.method != "INVITE":
             continue
-        one, ms = _of(call), None if call.pdd is None else math.ceil(call.pdd * 1000)
+        one = _of(call)
         for group in (*_groups_of(call, by), None):
-            groups.setdefault(group, Figures()).add(one, ms)
+            found = groups.setdefault(group, Figures())
+            found.add(one)
+            found.slowest += [] if call.pdd is None else [call.pdd]
     return groups
 
 

@@ -246,12 +246,13 @@ class Search:
 
     def _present(self) -> list[int]:
         """The verdicts that calls have and that can be wanted: each is one step along the index."""
-        found, last, verdict = [], -1, calls.c.verdict
+        found, last, verdict = [], conditions.next_fit(self._query, 0), calls.c.verdict
         query = self._from("calls_verdict", verdict).where(calls.c.kind == self._query.kind).order_by(verdict).limit(1)
         while last is not None and len(found) <= conditions.MOST_PARTS:
-            last = self._do(query.where(verdict > last)).scalar()
-            if last is not None and conditions.fits(self._query, last):
-                found.append(last)
+            last = self._do(query.where(verdict >= last)).scalar()
+            if last is not None:
+                found += [last] if conditions.fits(self._query, last) else []
+                last = conditions.next_fit(self._query, last + 1)
         return found
 
     # -- in the order of a value ---------------------------------------------------------------------

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from support.records import EPOCH, NOON, call, row
 from voipfleet import filters
 from voipfleet.calls.record import CallRecord, StreamRecord
-from voipfleet.central import facts, search
+from voipfleet.central import conditions, facts, search
 from voipfleet.central.conditions import Query
 from voipfleet.central.store import Peer, Store
 from voipfleet.errors import UsageError
@@ -163,3 +163,15 @@ def test_one_by_its_uuid(store):
     found = store.search(Query(uuid=made[1].uuid), search.order("setup_time"))
     assert [one.call_id for one in found.calls] == ["1"]
     assert search.order("mos-desc", "mos-desc:1.5:7") == search.Order("mos", True, (1.5, 7))
+
+
+@settings(max_examples=25, deadline=None)
+@given(_wanted)
+def test_the_next_verdict_that_fits_is_the_next_one(said):
+    query = Query(filtered(said))
+    fitting = [verdict for verdict in range(400 << 8, 520 << 8) if conditions.fits(query, verdict)][:3000]
+    at, found = conditions.next_fit(query, 400 << 8), []
+    while at is not None and at < 520 << 8 and len(found) < 3000:
+        found.append(at)
+        at = conditions.next_fit(query, at + 1)
+    assert found == fitting
