@@ -91,6 +91,10 @@ class Fleet:
                               f" {self._by or 'the same'}")  # fmt: skip
         return faults
 
+    def a_call(self, kind: str) -> str:
+        """The Call-ID of one that was placed."""
+        return next(one.call_id for one in self._placed if one.call.kind == kind)
+
     def table(self) -> str:
         """The calls as an operator sees them on the central."""
         return self._voipfleet("calls", "--since", self._since)
