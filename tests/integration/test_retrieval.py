@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -19,7 +18,8 @@ WHOLE = {"savertp": "yes", "pcap_mask": "no"}
 @contextlib.contextmanager
 def tcpdump(hosts: Hosts, path, interface: str = "vb"):
     """What is on the wire meanwhile, in a file."""
-    words = [*hosts.prefix, "tcpdump", "-i", interface, "-w", str(path), "-U", "--immediate-mode", "--nano", "-s", "0", "-Z", "root"]
+    words = [*hosts.prefix, "tcpdump", "-i", interface, "-w", str(path), "-U", "--immediate-mode", "--nano", "-s", "0",
+             "-Z", "root"]  # fmt: skip
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
         while "listening" not in process.stderr.readline():
             assert process.poll() is None
@@ -71,7 +71,7 @@ def test_a_call_that_two_sensors_saw_is_merged(namespace, tmp_path):
     """Each packet once, and the file says who saw it; what one of them cannot give is told."""
     with Hosts(namespace, tmp_path) as hosts:
         hq = hosts.add("hq", server_bind="127.0.0.1")
-        s1, s2 = (hosts.add(name, interface="vb", **WHOLE, **LOCAL) for name in ("s1", "s2"))
+        _, s2 = (hosts.add(name, interface="vb", **WHOLE, **LOCAL) for name in ("s1", "s2"))
         hosts.start()
         with tcpdump(hosts, tmp_path / "wire.pcap"):
             hosts.place(1, rtp=40)
@@ -80,7 +80,8 @@ def test_a_call_that_two_sensors_saw_is_merged(namespace, tmp_path):
         out = tmp_path / "both.pcapng"
         said = hq.command("pcap", call["uuid"], "-o", str(out))
         assert said.returncode == 0 and "s1" in said.stderr and "s2" in said.stderr, said.stderr
-        assert sorted(frame for _, frame in packets(out)) == sorted(frame for _, frame in packets(tmp_path / "wire.pcap"))
+        wire = packets(tmp_path / "wire.pcap")
+        assert sorted(frame for _, frame in packets(out)) == sorted(frame for _, frame in wire)
         assert b"s1" in out.read_bytes() and b"s2" in out.read_bytes()
         s2.stop()
         said = hq.command("pcap", call["uuid"], "-o", str(tmp_path / "one.pcap"), timeout=120)
@@ -144,5 +145,6 @@ def test_headers_only_holds_and_erasure(namespace, tmp_path):
         assert said.returncode == 0, said.stderr
         assert [int(call["caller"]) for call in hq.calls()] == [2]
         assert "no call of that name" in hq.command("pcap", calls[1]["uuid"]).stderr
-        events = {line["event"] for line in map(json.loads, (s1.folder / "spool" / "audit.log").read_text().splitlines())}
+        lines = (s1.folder / "spool" / "audit.log").read_text().splitlines()
+        events = {line["event"] for line in map(json.loads, lines)}
         assert {"pcap_fetch", "hold", "release", "erase"} <= events
