@@ -19,7 +19,7 @@ from voipfleet.decode.frames import Decoder
 from voipfleet.packetstore.lookup import AHEAD, Piece, Plan, plan
 from voipfleet.packetstore.segment import MAX_CAPTURED, PCAP_HEAD, RECORD_HEAD, heads, pcap_head
 
-__all__ = ["Piece", "Plan", "Stream", "plan", "read"]
+__all__ = ["Piece", "Plan", "Stream", "missing_words", "plan", "read"]
 DIGEST = 16  # bytes
 UNKNOWN = 14  # bytes that stay of a packet in which nobody finds where the voice begins
 _NO_PORTS = np.zeros(1 << 16, bool)
@@ -53,9 +53,7 @@ class Stream:
 
     @property
     def missing(self) -> str:
-        said = [f"{count} segments {what}" for count, what in
-                ((self._bad, "are damaged"), (self._gone, "were removed meanwhile")) if count]  # fmt: skip
-        return f"packets are missing: {' and '.join(said)}" if said else ""
+        return missing_words(self._bad, self._gone)
 
     def _parts(self) -> Iterator[bytes]:
         for linktype in sorted({piece.linktype for piece in self._plan.pieces}):
@@ -87,6 +85,13 @@ class Stream:
         if self._cut and piece.kind == "audio":
             data = without_audio(array, starts, piece.linktype)
         return data, len(starts)
+
+
+def missing_words(damaged: int, gone: int) -> str:
+    """A sentence about segments that could not be read; empty if all could."""
+    said = [f"{count} segments {what}" for count, what in
+            ((damaged, "are damaged"), (gone, "were removed meanwhile")) if count]  # fmt: skip
+    return f"packets are missing: {' and '.join(said)}" if said else ""
 
 
 def read(pieces: Iterable[Piece]) -> Iterator[tuple[Piece, bytes | None]]:
