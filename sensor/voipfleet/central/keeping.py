@@ -1,5 +1,6 @@
 """One call by its names; held against retention; erased for good. Each works on a connection of the caller's."""
 
+import datetime
 import time
 from collections.abc import Collection, Iterable, Iterator
 
@@ -13,6 +14,7 @@ from voipfleet.central.upsert import upsert
 from voipfleet.errors import VoipfleetError
 
 CHUNK = 500  # uuids in one statement
+_DAY = datetime.timedelta(days=1)
 Part = tuple[bytes, bytes]  # uuid, and that of the sensor that sent it
 
 
@@ -96,19 +98,16 @@ def erase(connection: sa.Connection, uuid: bytes | None, number: str | None, on_
         some = ", ".join(one.hex() for one in kept[:3]) + (" ..." if len(kept) > 3 else "")
         raise VoipfleetError(f"{len(kept)} of the calls to erase are held ({some}); release them first (`voipfleet hold"
                              " --release`), nothing was erased")  # fmt: skip
-    table, gone, origins = schema.calls, set(), {}
+    table, gone, origins, days = schema.calls, set(), {}, set()
     for some in _chunks(names):
         query = sa.select(table.c.uuid, table.c.day, table.c.origin).where(table.c.uuid.in_(some))
-        days = set()
         for row, day, origin in connection.execute(query).all():
-            days.add(day)
+            days |= {day + n * _DAY for n in (-1, 0, 1)}  # what it was made of may be of the next day
             origins |= dict(parts(connection, row) or [(row, origin)])
             gone.add(row)
-        ends = schema.addresses
-        connection.execute(ends.delete().where(ends.c.day.in_(days), ends.c.uuid.in_(some)))
     gone |= origins.keys() | ({uuid} if uuid else set()) | names
     for some in _chunks(gone):
-        _delete(connection, some)
+        _delete(connection, some, days)
         marks = [{"uuid": one, "at": time.time_ns()} for one in some]
         connection.execute(upsert(schema.erased, on_sqlite), marks)
     return sorted(origins.items())
@@ -137,7 +136,9 @@ def _if_of(body: bytes, number: str) -> set[bytes]:
     return {call.uuid} if number.casefold() in ends else set()
 
 
-def _delete(connection: sa.Connection, uuids: Collection[bytes]) -> None:
+def _delete(connection: sa.Connection, uuids: Collection[bytes], days: Collection[datetime.date]) -> None:
+    ends = schema.addresses
+    connection.execute(ends.delete().where(ends.c.day.in_(days), ends.c.uuid.in_(uuids)))
     for table in (schema.calls, schema.parts, schema.endpoints, schema.quarantine, schema.held_calls):
         connection.execute(table.delete().where(table.c.uuid.in_(uuids)))
     joins = schema.joins

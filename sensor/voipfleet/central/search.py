@@ -145,20 +145,22 @@ class Search:
         parts = way.parts if way else [("calls_facts", sa.true())]
         if not parts:
             return [], None
-        found = self._some(parts, bounds, size)
-        if len(found) < size:
+        found, full = self._some(parts, bounds, size)
+        if not full:
             return found, end
         edge = found[-1][0]  # of this moment there may be more
         if whole := [one for one in found if one[0] != edge]:
             return whole, edge
-        return self._some(parts, [moment == edge], None), edge - 1 if self._down else edge + 1
+        return self._some(parts, [moment == edge], None)[0], edge - 1 if self._down else edge + 1
 
-    def _some(self, parts: list[tuple[str, Sql]], bounds: list[Sql], size: int | None) -> list[tuple]:
+    def _some(self, parts: list[tuple[str, Sql]], bounds: list[Sql], size: int | None) -> tuple[list, bool]:
+        """Each once, and whether there may be more."""
         each = [self._part(index, condition, bounds, size).subquery() for index, condition in parts]
         union = sa.union_all(*(sa.select(one) for one in each)).subquery()
         query = sa.select(union.c.at, union.c.row_, union.c.day)
         query = query.order_by(union.c.at.desc() if self._down else union.c.at)
-        return list(dict.fromkeys(map(tuple, self._do(query.limit(size) if size else query))))
+        found = self._do(query.limit(size) if size else query).all()
+        return list(dict.fromkeys(map(tuple, found))), len(found) == size
 
     def _part(self, index: str, condition: Sql, bounds: list[Sql], size: int | None) -> sa.Select:
         """What of one part its index can decide, the first `size` of it."""
