@@ -22,11 +22,13 @@ from voipfleet.packetstore.writing import sync_folder
 
 @dataclass
 class Erased:
-    """How much that was. `damaged`: segments in which nothing can be found, so that nobody knows what they have."""
+    """How much that was. `damaged`: segments in which nothing can be found, so that nobody knows what they have.
+    `broken`: runs in which packets could not be told apart, so that all of them from there on was overwritten."""
 
     packets: int = 0
     segments: int = 0
     damaged: int = 0
+    broken: int = 0
 
 
 def erase(folder: Path, keys: Collection[int], since: int, until: int) -> Erased:
@@ -67,8 +69,10 @@ def _of_segment(pcap: Path, keys: np.ndarray, since: int, until: int, done: Eras
     try:
         before = os.fstat(file)
         for entry in ours.tolist():
-            overwritten, left = _overwrite(file, *index.entries[entry].tolist()[1:], (since, until))
+            run = index.entries[entry].tolist()[1:]
+            overwritten, left, broken = _overwrite(file, *run, (since, until), (index.first, index.last))
             packets += overwritten
+            done.broken += broken
             if not left:
                 gone.append(entry)
         os.fsync(file)
@@ -83,21 +87,30 @@ def _of_segment(pcap: Path, keys: np.ndarray, since: int, until: int, done: Eras
     done.segments += 1
 
 
-def _overwrite(file: int, offset: int, length: int, span: tuple[int, int]) -> tuple[int, int]:
-    """How many packets of a run are zeros now, and how many are left."""
+def _overwrite(
+    file: int, offset: int, length: int, span: tuple[int, int], within: tuple[int, int]
+) -> tuple[int, int, bool]:
+    """How many packets of a run are zeros now, how many are left, and whether a head was broken: of what is behind it
+    nobody knows when it was, and it is zeros. `within`: the times of the segment's packets (ns)."""
     data = np.frombuffer(bytearray(os.pread(file, length, offset)), np.uint8)
     starts, end = chain.starts(data, "<")
-    if not len(starts):
-        return 0, 0
-    block = block_of(data, starts, 0)
-    within = (block.ts >= span[0]) & (block.ts <= span[1])
-    for start, size in zip(block.offset[within].tolist(), block.caplen[within].tolist(), strict=True):
-        data[start : start + size] = 0
-    rest = memoryview(data[:end])
+    ours = np.zeros(0, bool)
+    if len(starts):
+        block = block_of(data, starts, 0)
+        odd = (block.ts < within[0]) | (block.ts > within[1]) | (block.wirelen < block.caplen)
+        odd[1:] |= np.diff(block.ts) < 0  # a length that is wrong leads to a place that looks like a head, mostly not
+        good = int(np.argmax(odd)) if odd.any() else len(starts)
+        end = int(starts[good]) if good < len(starts) else end
+        ours = (block.ts[:good] >= span[0]) & (block.ts[:good] <= span[1])
+        for start, size in zip(block.offset[:good][ours].tolist(), block.caplen[:good][ours].tolist(), strict=True):
+            data[start : start + size] = 0
+    broken = bool(data[end:].any())
+    data[end:] = 0
+    rest = memoryview(data)
     while rest:
         written = os.pwrite(file, rest, offset)
         rest, offset = rest[written:], offset + written
-    return int(np.count_nonzero(within)), int(np.count_nonzero(~within))
+    return int(np.count_nonzero(ours)), int(np.count_nonzero(~ours)), broken
 
 
 def _replace(path: Path, content: bytes) -> None:

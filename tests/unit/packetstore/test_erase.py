@@ -14,6 +14,7 @@ from voipfleet.packetstore.lookup import plan
 from voipfleet.packetstore.reader import Stream
 
 ALL = (0, 1 << 62)
+ODD = b"\x03\x00\x00\x00"  # the length of a packet that leads to a place where none begins
 rows = st.builds(Row, key=st.sampled_from([1, 3, 5, 2**63 + 1]), ts=st.integers(START, START + 20),
                  data=st.binary(max_size=20), wirelen=st.just(60))  # fmt: skip
 
@@ -66,6 +67,43 @@ def test_a_kill_in_the_middle_is_completed_by_erasing_again(tmp_path, monkeypatc
             erase.erase(tmp_path, [2], *ALL)
     assert b"SECRET" not in content(tmp_path, [2]) and content(tmp_path, [4]).count(b"public") == 1
     assert erase.erase(tmp_path, [2], *ALL).packets == 1 and content(tmp_path, [2]) == b""
+
+
+@pytest.mark.parametrize("length", [b"\xff\xff\xff\x7f", ODD], ids=["far", "near"])
+@pytest.mark.parametrize("size", [1, 7, 1_000])
+@pytest.mark.parametrize("broken", [0, 1, 2])
+def test_a_run_with_a_broken_head_is_overwritten_whole(tmp_path, broken, size, length):
+    """Nobody knows where its packets are from there on; the run behind it stays as it is."""
+    pools.fill(tmp_path, "sip", [Row(2, START + n, b"SECRET" * size) for n in range(3)] + [Row(4, START, b"x")])
+    (pcap,) = tmp_path.rglob("*.pcap")
+    whole = bytearray(pcap.read_bytes())
+    at = 24 + broken * (16 + 6 * size)
+    whole[at + 8 : at + 12] = length
+    pcap.write_bytes(whole)
+    done = erase.erase(tmp_path, [2], *ALL)
+    assert done == erase.Erased(packets=broken + (length == ODD), segments=1, broken=1)
+    after = pcap.read_bytes()
+    assert b"SECRET" not in after and len(after) == len(whole)
+    assert length == ODD or not any(after[at : 24 + 3 * (16 + 6 * size)])
+    assert not plan(tmp_path, [2], *ALL).pieces
+    assert b"".join(Stream(plan(tmp_path, [4], *ALL))).endswith(b"x")
+
+
+def test_a_kill_in_the_middle_of_a_broken_run_is_completed_too(tmp_path, monkeypatch):
+    pools.fill(tmp_path, "sip", [Row(2, START + n, b"SECRET") for n in range(3)] + [Row(2, START + 10**12, b"later")])
+    (pcap, *_) = sorted(tmp_path.rglob("*.pcap"))
+    whole = bytearray(pcap.read_bytes())
+    whole[24 + 22 + 8 : 24 + 22 + 12] = b"\xff\xff\xff\x7f"
+    pcap.write_bytes(whole)
+    with monkeypatch.context() as patch:
+        patch.setattr(erase, "_replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            erase.erase(tmp_path, [2], START, START + 9)
+    assert b"SECRET" not in pcap.read_bytes()
+    assert erase.erase(tmp_path, [2], START, START + 9).packets == 1
+    assert [piece.path for piece in plan(tmp_path, [2], *ALL).pieces] == [
+        str(path) for path in sorted(tmp_path.rglob("*.pcap"))[1:]
+    ]
 
 
 def test_a_damaged_index_is_told(tmp_path):
