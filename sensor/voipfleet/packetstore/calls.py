@@ -29,6 +29,7 @@ MAX_PENDING = 20_000  # records that wait while the disk refuses; beyond it the 
 PURGE_EVERY, PURGED_AT_ONCE = 600.0, 500  # s; rows
 EMPTY_NS = 24 * HOUR_NS  # how long calls stay whose packets are on no disk yet, or never will be
 BEFORE_NS, AFTER_NS = 5_000_000_000, 60_000_000_000  # what a call's packets may be away from what its record says
+UP_NS = 400 * 24 * HOUR_NS  # how long a registration that is up may go on without another record
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS calls (uuid BLOB PRIMARY KEY, revision INTEGER, call_id TEXT, caller TEXT, callee TEXT,
   first INTEGER, last INTEGER, body BLOB);
@@ -59,7 +60,8 @@ def span(call: CallRecord) -> tuple[int, int]:
     times = [call.setup_time, call.ring_time, call.answer_time, call.end_time]
     times += [at for stream in call.streams for at in (stream.first, stream.last)]
     times = [at for at in times if at] or [0]
-    return max(0, min(times) - BEFORE_NS), min(max(times) + AFTER_NS, 1 << 62)
+    up = call.method == "REGISTER" and call.end_reason == "registered"  # its refreshes make no record
+    return max(0, min(times) - BEFORE_NS), min(max(times) + (UP_NS if up else AFTER_NS), 1 << 62)
 
 
 class CallIndex:
@@ -96,11 +98,22 @@ class CallIndex:
         """Calls whose caller or callee is exactly this."""
         return self._select("caller = ? OR callee = ?", *[_text(number)] * 2)
 
-    def remove(self, uuid: bytes) -> None:
-        """Forget a call, so that nothing of it is left in the files either."""
-        self.flush()
-        self._do(lambda db: db.execute("DELETE FROM calls WHERE uuid = ?", (uuid,)))
-        self._do(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
+    @property
+    def fault(self) -> str:
+        """Why the file cannot be used; empty if it can."""
+        return self._fault
+
+    def remove(self, uuid: bytes) -> bool:
+        """Forget a call, so that nothing of it is left in the files either; False where the disk refuses that."""
+        written = self.flush()
+        gone = self._do(lambda db: db.execute("DELETE FROM calls WHERE uuid = ?", (uuid,))) is not None
+        busy = self._do(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
+        return written and gone and busy == 0
+
+    def forget_damaged(self) -> None:
+        """Remove files that were put aside: they have calls that nobody can find. Raises OSError."""
+        for path in self._folder.glob(f"{NAME}.corrupt*"):
+            path.unlink(missing_ok=True)
 
     def purge(self, before: int, *, held: Callable[[bytes], bool] = lambda uuid: False) -> int:
         """Forget calls that ended before `before` (ns) and are not held; how many."""
@@ -114,14 +127,16 @@ class CallIndex:
             gone += len(going)
         return gone
 
-    def flush(self) -> None:
-        """Commit what was put until now."""
+    def flush(self) -> bool:
+        """Commit what was put until now; False where the disk refuses that."""
         with self._lock:
             batch = [self._pending.popleft() for _ in range(len(self._pending))]
             rows = [row for call in batch if (row := _row(call))]
             self.dropped += len(batch) - len(rows)
             if rows and self._do(lambda db: db.executemany(_PUT, rows)) is None:
                 self._pending.extendleft(reversed(batch))
+                return False
+            return True
 
     def close(self) -> None:
         self._closing = True

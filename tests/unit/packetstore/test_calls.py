@@ -74,6 +74,54 @@ def test_when_there_may_be_packets():
     assert span(call(0, setup_time=0)) == (0, AFTER_NS)
 
 
+def test_a_registration_that_is_up_goes_on(index):
+    """Its refreshes make no record: they are found by the one of its beginning, as long as there is no other."""
+    up = call(1, method="REGISTER", end_reason="registered", answer_time=START + SECOND)
+    assert span(up)[1] - START > 300 * 24 * 3600 * SECOND and span(up)[0] == span(call(1))[0]
+    ended = call(1, method="REGISTER", end_reason="expired", revision=2, end_time=START + 9 * SECOND)
+    assert span(ended) == span(call(1, end_time=ended.end_time))
+    assert span(call(1, end_reason="registered")) == span(call(1))
+    index.put(up)
+    assert index.purge(START + 300 * 24 * 3600 * SECOND) == 0 and index.find(up.uuid).last == span(up)[1]
+    assert index.purge(START + 401 * 24 * 3600 * SECOND) == 1 and index.find(up.uuid) is None
+    index.put(up)
+    index.put(ended)
+    assert index.purge(START + 100 * SECOND) == 1
+
+
+def test_what_a_disk_refuses_to_forget_is_told(index, tmp_path, monkeypatch):
+    index.put(call(1))
+    assert index.find(call(1).uuid) and not index.fault
+
+    def refused(*_) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(index, "_opened", refused)
+        index._db.close()
+        index._db = None
+        assert index.remove(call(1).uuid) is False and index.fault == "disk I/O error"
+    assert index.remove(call(1).uuid) is True and index.find(call(1).uuid) is None and not index.fault
+    index.put(call(2))
+    index.flush()
+    with sqlite3.connect(tmp_path / "calls.db") as other:  # what it reads cannot leave the files meanwhile
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM calls").fetchone()
+        assert index.remove(call(2).uuid) is False
+    other.close()
+    assert index.remove(call(2).uuid) is True
+
+
+def test_damaged_files_are_forgotten(index, tmp_path):
+    for suffix in ("", "-wal", "-shm"):
+        (tmp_path / f"calls.db.corrupt{suffix}").write_bytes(b"4915112345")
+    index.put(call(1))
+    index.flush()
+    index.forget_damaged()
+    assert not list(tmp_path.glob("*corrupt*")) and index.find(call(1).uuid)
+    index.forget_damaged()
+
+
 def test_strings_that_are_none(index):
     index.put(call(1, call_id="a\udcffb"))
     odd = call(2, caller="\x00'; DROP TABLE calls; --", setup_time=1 << 63)
