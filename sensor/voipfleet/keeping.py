@@ -35,7 +35,7 @@ def open_pool(service) -> None:
         await service.engine.order("keep", path=service.config_path)
         service.pool.limit(StoreSettings.from_config(config))
 
-    service.pool = pool = Pool(chosen, seal, service.spool.erase)
+    service.pool = pool = Pool(chosen, seal, service.spool.erase, late=service.duties.receives)
     service.intake.told = pool.put
     service.room.givers.insert(0, pool.give_back)
     service.live |= {option.key: limits for option in OPTIONS if option.key.startswith(LIMITS)}

@@ -106,9 +106,9 @@ class CallIndex:
     def remove(self, uuid: bytes) -> bool:
         """Forget a call, so that nothing of it is left in the files either; False where the disk refuses that."""
         written = self.flush()
-        gone = self._do(lambda db: db.execute("DELETE FROM calls WHERE uuid = ?", (uuid,))) is not None
-        busy = self._do(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
-        return written and gone and busy == 0
+        if self._do(lambda db: db.execute("DELETE FROM calls WHERE uuid = ?", (uuid,))) is None:
+            return False
+        return self._do(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]) == 0 and written
 
     def forget_damaged(self) -> None:
         """Remove files that were put aside: they have calls that nobody can find. Raises OSError."""
