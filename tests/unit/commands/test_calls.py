@@ -72,7 +72,7 @@ def test_what_may_not_be_written(ask, capsys):
 
 def test_figures(ask):
     code, out, _ = ask("kpi", "--by", "peer", "--json")
-    first, _, everything = map(json.loads, out.splitlines())
+    _, first, everything = map(json.loads, out.splitlines())
     assert (code, first["peer"], first["attempts"], first["asr"], first["ner"]) == (0, "192.0.2.7", 9, 55.56, 100.0)
     assert everything["peer"] == "all"
     assert ask("kpi", "--csv")[1].splitlines()[0].startswith('"site","attempts","answered","asr"')
