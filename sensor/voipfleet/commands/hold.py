@@ -39,7 +39,7 @@ async def _hold(socket: Path, args: argparse.Namespace) -> int:
         said = reporting.lines(done, lambda one: "released; retention may remove its packets again")
     else:
         done, missed = reporting.hosts(await ask(socket, "hold", uuid=uuid, why=args.why.strip()))
-        said = reporting.lines(done, lambda one: f"held, {reporting.size(int(one['bytes']))}")
+        said = reporting.lines(done, _words)
     for line in said:
         print(line)
     for line in reporting.lines(missed, lambda one: one["error"]):
@@ -73,3 +73,8 @@ def _lines(name: str, pool: dict) -> list[str]:
     found = sorted(pool.get("held", ()), key=lambda one: one["at"])
     return [harmless(f"{name}  {one['uuid']}  {local_time(one['at'])[:16]}  {one['who']}  "
                      f"{reporting.size(one['bytes'])}  {one['why']}") for one in found]  # fmt: skip
+
+
+def _words(one: dict) -> str:
+    missing = harmless(one.get("missing") or "")
+    return f"held, {reporting.size(int(one['bytes']))}" + (f"; {missing}" if missing else "")

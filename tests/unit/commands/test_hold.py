@@ -38,6 +38,12 @@ def test_hold_and_release(fleet, capfd):
     fleet.answers["hold"] = {"done": [host("b1", bytes=20 << 20), host("b2", **inner)], "missed": []}
     assert run(fleet, capfd, "one@x", "--why", " case 7 ") == (0, "b1: held, 20 MB\nb2: held, 99 bytes\n", "")
     assert fleet.said[-1] == ("hold", {"uuid": UUID, "why": "case 7"})
+    fleet.answers["hold"] = {
+        "done": [host("b1", bytes=99, missing="packets are missing: 1 segments\x07")],
+        "missed": [],
+    }
+    assert run(fleet, capfd, "one@x", "--why", "x")[:2] == (
+        0, "b1: held, 99 bytes; packets are missing: 1 segments\\x07\n")  # fmt: skip
     fleet.answers["release"] = {"done": [host("b1", released=True)], "missed": [host("b2", error="b2: is away\x07")]}
     assert run(fleet, capfd, UUID, "--release") == (1, "b1: released; retention may remove its packets again\n",
                                                     "b2: is away\\x07\n")  # fmt: skip
