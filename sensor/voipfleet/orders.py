@@ -6,11 +6,14 @@
 * `keep`, path of the configuration: its limits of the packet store from now on
 """
 
+import logging
 from collections.abc import Iterator
 
 import msgspec
 
 from voipfleet.errors import VoipfleetError
+
+log = logging.getLogger("voipfleet.engine")
 
 
 class Orders:
@@ -28,6 +31,9 @@ class Orders:
             said = getattr(self, "_" + order.pop("what"))(number, **order)
         except VoipfleetError as error:
             said = {"error": str(error)}
+        except Exception as error:  # an order must not end the capture
+            log.exception("an order failed unexpectedly, report this")
+            said = {"error": f"internal error ({type(error).__name__}); the log has more, report it"}
         if said is not None:
             self._answer(number, said)
 

@@ -66,17 +66,21 @@ class Keeper:
             self._keys = np.concatenate([self._keys, np.zeros(max(len(self._keys), row), np.uint64)])
         key = keys.stream_key(sensor or self._own, show(src), show(dst), ssrc)
         self._keys[row] = key
-        if stranger and not self._all:
+        if not stranger:
+            self._known(key)
+        elif not self._all:
             self._strangers[key] = self._clock()
             self._gone.discard(key)
             if len(self._strangers) > MAX_STRANGERS:
-                oldest = next(iter(self._strangers))
-                del self._strangers[oldest]
-                self._gone.discard(oldest)
+                self._known(next(iter(self._strangers)))
 
     def named(self, row: int) -> None:
         """An SDP has named the stream of a row."""
-        self._strangers.pop(int(self._keys[row]), None)
+        self._known(int(self._keys[row]))
+
+    def _known(self, key: int) -> None:
+        self._strangers.pop(key, None)
+        self._gone.discard(key)
 
     def left(self, row: int) -> None:
         """A stream that nobody has named leaves its row."""
@@ -91,15 +95,14 @@ class Keeper:
         said = [KEEP if since is None else WAIT if since > old else DROP
                 for since in map(self._strangers.get, wanted.tolist())]  # fmt: skip
         for key in [key for key in self._gone if self._strangers.get(key, 0) < old - 60]:
-            del self._strangers[key]
-            self._gone.discard(key)
+            self._known(key)
         return np.array(said, np.int8)
 
     # -- packets of the block that is being analysed ---------------------------------------------------
 
     def begin(self, block: Block, packets: Packets) -> None:
         """Rows are those of `packets` from here on."""
-        self._block, self._packets = block, packets
+        self._block, self._packets, self._media = block, packets, []
 
     def media(self, index: np.ndarray, rows: np.ndarray, r: rtp.Rtp, order: np.ndarray) -> None:
         """RTP packets (rows of `Packets`, their streams' rows); `order` says where each is in `r`."""

@@ -113,8 +113,12 @@ class Ring:
             self.errors += 1
 
     def filter(self, text: str | None) -> None:
-        """Another filter from now on; ConfigError where it is none."""
-        bpf.attach(self._sock, self._program(text))
+        """Another filter from now on; ConfigError where it is none, VoipfleetError where the kernel refuses it."""
+        try:
+            bpf.attach(self._sock, self._program(text))
+        except OSError as error:
+            raise VoipfleetError(f"filter: the kernel does not take it ({error.strerror}); the one before stays; give a"
+                                 " simpler one") from None  # fmt: skip
 
     def stop(self) -> None:
         """Take in nothing more; what the ring holds can still be read."""

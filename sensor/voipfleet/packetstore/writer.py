@@ -5,6 +5,7 @@ for one of three reasons: the writer was too slow, the disk refused, or no SDP n
 """
 
 import contextlib
+import logging
 import mmap
 import os
 import time
@@ -22,6 +23,7 @@ from voipfleet.packetstore.staging import DROP, KEEP, WAIT, Open
 from voipfleet.packetstore.writing import Writer
 from voipfleet.room import floor_of, reserve_of
 
+log = logging.getLogger("voipfleet.pool")
 __all__ = ["DROP", "KEEP", "WAIT", "PacketStore", "StoreSettings"]
 SEGMENT = 32 << 20  # bytes of a segment, at most
 LEAST_SEGMENT = 64 << 10  # bytes; of a store or a disk that is tiny
@@ -250,7 +252,13 @@ class PacketStore:
     def _seal(self, staged: Open) -> None:
         self._opens.remove(staged)
         verdict = None if staged.kind == "sip" else self._verdict
-        sealed, carried, strangers = staged.seal(verdict, self._settings.segment // 2, self._memory)
+        try:
+            sealed, carried, strangers = staged.seal(verdict, self._settings.segment // 2, self._memory)
+        except Exception:  # it must not end the capture
+            log.exception("%s: a segment of %d packets is lost by a defect, report this", self._settings.folder,
+                          staged.packets)  # fmt: skip
+            self._dropped += staged.packets
+            return
         self._strangers += strangers
         if carried:
             carried.since = carried.touched = self._clock()

@@ -171,7 +171,9 @@ class Spool:
 
     async def erase(self, uuids: Collection[bytes], number: str = "") -> int:
         """Take calls out for good, what was put until now included; how many rows that were. Raises OutboxError."""
-        await self.flush()
+        if not await self.flush():
+            raise OutboxError(f"outbox: cannot be written ({self._fault}), and records that wait in memory are not"
+                              " erased; mend the disk and ask again")  # fmt: skip
         return await self._ask("erase", uuids, number)
 
     async def acknowledge(self, through: int) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from support import generated
 from support.packets import fragments, ip, tcp, udp
-from support.scenario import A, B, Play, sdp
+from support.scenario import START, A, B, Play, sdp
 from voipfleet.calls.analyser import Analyser, AnalyserSettings
 from voipfleet.calls.keeping import DROP, KEEP, PATIENCE, WAIT, Keeper
 from voipfleet.capture.block import Block
@@ -197,6 +197,33 @@ def test_rtp_that_no_sdp_names_waits_and_is_dropped_then():
     assert keeper.verdict(np.array([key], np.uint64)).tolist() == [DROP]
     store, _, keeper = analysed(play, all_rtp=True)
     assert keeper.verdict(np.array([key], np.uint64)).tolist() == [KEEP]
+
+
+def test_a_stream_that_was_forgotten_and_is_named_when_it_comes_again():
+    """RTP that nobody names and that is forgotten; then a call with the same stream, twice named."""
+    store = Store()
+    clock = [0.0]
+    keeper = Keeper(store, "s", savesip=True, savertp="yes", savertcp=True, secrets=None, hide_digits=True,
+                    all_rtp=False, clock=lambda: clock[0])  # fmt: skip
+    analyser = Analyser(AnalyserSettings(), sensor="s", keep=keeper)
+
+    def fed(at: float, *what) -> None:
+        clock[0], play = at, Play()
+        getattr(play, what[0])(at, *what[1:])
+        play.into(analyser, 1)
+
+    fed(0, "rtp", (A, 4000), (B, 5000), 5)
+    fed(64.5, "sip", B, A, "OPTIONS", "1 OPTIONS")
+    analyser.tick(START + 65 * 10**9)
+    fed(65.2, "answered")
+    fed(65.5, "rtp", (A, 4000), (B, 5000), 50)
+    wanted = np.array([key for kind, key in store.kept if kind == "audio"], np.uint64)
+    clock[0] += 100
+    assert keeper.verdict(wanted).tolist() == [KEEP] * len(wanted)
+    fed(167, "sip", A, B, "INVITE", "2 INVITE")
+    fed(168, "rtp", (A, 9000), (B, 9000), 5, 77)  # another stranger, so that there is something to decide
+    clock[0] += 100
+    assert keeper.verdict(wanted).tolist() == [KEEP] * len(wanted)
 
 
 def test_rtp_that_came_before_its_sdp_is_kept():
