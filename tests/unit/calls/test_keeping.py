@@ -214,9 +214,9 @@ def test_a_stream_that_was_forgotten_and_is_named_when_it_comes_again():
 
     fed(0, "rtp", (A, 4000), (B, 5000), 5)
     fed(64.5, "sip", B, A, "OPTIONS", "1 OPTIONS")
-    analyser.tick(START + 65 * 10**9)
-    fed(65.2, "answered")
-    fed(65.5, "rtp", (A, 4000), (B, 5000), 50)
+    analyser.tick(START + 68 * 10**9)
+    fed(68.2, "answered")
+    fed(68.5, "rtp", (A, 4000), (B, 5000), 50)
     wanted = np.array([key for kind, key in store.kept if kind == "audio"], np.uint64)
     clock[0] += 100
     assert keeper.verdict(wanted).tolist() == [KEEP] * len(wanted)
