@@ -41,6 +41,8 @@ def of_call(found: list[tuple[int, bytes]], number: int) -> list[tuple[int, byte
     mine = []
     for ts, frame in found:
         udp = dpkt.ethernet.Ethernet(frame).data.data
+        if not isinstance(udp, dpkt.udp.UDP):  # the kernel's own: neighbours, routers
+            continue
         if b"Call-ID: %d@" % number in frame or {udp.sport, udp.dport} <= ports:
             mine.append((ts, frame))
     return mine
