@@ -89,7 +89,7 @@ class EngineProcess:
             await self._writer.drain()
 
     async def order(self, what: str, *, seconds: float = ORDER_SECONDS, **fields) -> dict:
-        """Ask the engine to do something (engine.ORDERS); what it answers. Raises VoipfleetError with its sentence, or
+        """Ask the engine to do something (orders.Orders); what it answers. Raises VoipfleetError with its sentence, or
         where there is no answer in time."""
         self._ordered += 1
         number, answer = self._ordered, asyncio.get_running_loop().create_future()

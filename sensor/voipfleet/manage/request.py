@@ -52,11 +52,7 @@ class Request:
     def yes(self, name: str, default: bool = False) -> bool:
         """An argument that is true or false, as text yes or no."""
         value = self.arguments.get(name, default)
-        value = (
-            {"yes": True, "no": False, "true": True, "false": False}.get(value, value)
-            if isinstance(value, str)
-            else value
-        )
+        value = _YES_NO.get(value, value) if isinstance(value, str) else value
         if not isinstance(value, bool):
             raise VoipfleetError(f"{name}: give yes or no")
         return value
