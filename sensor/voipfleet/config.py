@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from voipfleet.errors import ConfigError, Fault
+from voipfleet.harmless import harmless
 from voipfleet.options import ALIASES, BY_KEY, OPTIONS, Option, canonical, refusal
 from voipfleet.topology import instance
 
@@ -158,7 +159,7 @@ def _ranges(numbers: tuple[int, ...]) -> str:
 def nearest(word: str, known) -> str:
     """` (did you mean X?)` for the nearest known word, or nothing."""
     found = difflib.get_close_matches(word, list(known), 1, 0.7)
-    return f" (did you mean {found[0]}?)" if found else ""
+    return f" (did you mean {harmless(found[0])}?)" if found else ""
 
 
 def _lines(text: str, where: str, faults: list[Fault]):

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from voipfleet.errors import VoipfleetError
+from voipfleet.harmless import harmless
 
 MAX_ANSWER = 4 << 20  # bytes of a result
 
@@ -35,7 +36,7 @@ class Answer:
         if said is None:
             raise VoipfleetError(f"{self._path}: the daemon ended in the middle of its answer; look at its log")
         if "error" in said:
-            raise VoipfleetError(said["error"])
+            raise VoipfleetError("\n".join(map(harmless, str(said["error"]).split("\n"))))  # it may quote a host's name
         self.result = said
         raise StopAsyncIteration
 

@@ -94,7 +94,7 @@ class Instance:
         self.config_path, self.started = config_path, time.time()
         self.config = SimpleNamespace(interface=("eth0",), filter=None, snaplen=3200, values={})
         self.sensors, self.refusals, self.live, self.audit, self.engine = {}, {}, {}, [], None
-        self.later = None
+        self.later, self.ready = None, True
         self.intake = SimpleNamespace(open_calls=OpenCalls())
         self.board = Switchboard(uuid, name, self._answers, lambda behind, via: None)
 

@@ -29,7 +29,7 @@ async def version(service, request: Request) -> dict:
 
 async def active(service, request: Request) -> dict:
     """The calls that are up, the one first of which something was seen last."""
-    calls, most, shown, size = _open(service), request.whole("limit", 200, MAX_LISTED), [], 0
+    calls, most, shown, size = service.intake.open_calls, request.whole("limit", 200, MAX_LISTED), [], 0
     for call in calls:
         one = _summary(call)
         size += len(json.dumps(one))
@@ -42,7 +42,7 @@ async def active(service, request: Request) -> dict:
 async def call(service, request: Request) -> dict:
     """One call that is up, as its record would be now."""
     name = request.text("call")
-    found = _open(service).find(as_uuid(name), name)
+    found = service.intake.open_calls.find(as_uuid(name), name)
     if found is None:
         raise VoipfleetError(f"{service.name}: no call of that name is up; `voipfleet calls --call-id` has those that"
                              " ended, a call is known here a second after it began")  # fmt: skip
@@ -67,12 +67,6 @@ def store_of(service):
         raise VoipfleetError(f"{service.name}: keeps no packets (it does not analyse any, or savesip, savertp and"
                              " savertcp are no); ask the host that analysed the call")  # fmt: skip
     return service.pool
-
-
-def _open(service):
-    if service.intake is None:
-        raise VoipfleetError(f"{service.name}: is still starting; ask again in some seconds")
-    return service.intake.open_calls
 
 
 def _summary(call: CallRecord) -> dict:

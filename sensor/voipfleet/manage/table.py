@@ -7,10 +7,12 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from voipfleet.asking.messages import Unreached
 from voipfleet.errors import VoipfleetError
 from voipfleet.manage import hosts, own, packets, settings
 from voipfleet.manage.request import ALL, FETCHERS, OPERATORS, ROOT, Request, Send, refusal
 
+AT_ANY_TIME = ("status", "version")  # also while the instance is starting
 SAME_REFUSAL = 60.0  # s in which the same refusal of the same user stands in the audit log once
 
 
@@ -69,18 +71,21 @@ async def run_local(service, name: str, request: Request) -> dict:
     if command.group not in request.groups:
         _refused(service, command, request.who)
         raise VoipfleetError(refusal(request.who, command.group))
+    _ready(service, command)
     return await run(service, command, request)
 
 
 async def run_remote(service, name: str, arguments: dict, who: str, send: Send) -> dict:
     """A command that has come over this instance's own connection to its central, which has looked who may give it."""
     command = _known(service, name, [each for each in TABLE if each.over_link], who)
+    _ready(service, command)
     return await run(service, command, Request(arguments, who or "a central", ALL, send))
 
 
 async def run_manager(service, name: str, arguments: dict, who: str, send: Send) -> dict:
     """A command that has come to the manager's port from a listed key: nothing about packets of calls."""
     command = _known(service, name, [each for each in TABLE if each.over_link and each.group == OPERATORS], who)
+    _ready(service, command)
     return await run(service, command, Request(arguments, who, frozenset({OPERATORS}), send))
 
 
@@ -104,6 +109,12 @@ def _known(service, name: str, commands, who: str) -> Command:
             _refused(service, BY_NAME[name], who)
         raise VoipfleetError(f"not a command; known are {', '.join(sorted(each.name for each in commands))}")
     return found
+
+
+def _ready(service, command: Command) -> None:
+    """Before its parts are there an instance can only say how far it is; who has asked over others comes again."""
+    if not service.ready and command.name not in AT_ANY_TIME:
+        raise Unreached(f"{service.name}: is still starting; ask again in some seconds")
 
 
 def _refused(service, command: Command, who: str) -> None:

@@ -9,11 +9,13 @@ from support.instances import Instance, Pool
 from support.joined import joined
 from voipfleet import systemd
 from voipfleet.asking.asker import no_data
+from voipfleet.asking.messages import Unreached
 from voipfleet.calls import record
 from voipfleet.calls.record import CallRecord
 from voipfleet.errors import VoipfleetError
+from voipfleet.fetching import reporting
 from voipfleet.manage import own, settings, table
-from voipfleet.manage.request import ALL, GROUPS, Request
+from voipfleet.manage.request import ALL, GROUPS, OPERATORS, Request
 from voipfleet.records import open_calls
 
 HQ, ONE, TWO = b"h" * 16, b"1" * 16, bytes.fromhex("12345678" * 4)
@@ -63,6 +65,28 @@ async def test_what_may_not_come_over_the_link_does_not():
     assert (await table.run_manager(one, "pool", {}, "ops", no_data))["bytes"] == 5
 
 
+async def test_while_an_instance_starts_it_says_so():
+    """Its parts are not there yet: no command may stumble over that, nor take it for having nothing."""
+    one = Instance(ONE, "one")
+    one.ready, one.intake, one.board = False, None, None
+    starting = r"^one: is still starting; ask again in some seconds$"
+    for command in table.TABLE:
+        ways = [lambda name=command.name: ask(one, name, uuid=HQ.hex(), number="5", text="udp")]
+        if command.over_link:
+            ways.append(lambda name=command.name: table.run_remote(one, name, {"uuid": HQ.hex()}, "x@hq", no_data))
+        if command.over_link and command.group == OPERATORS:
+            ways.append(lambda name=command.name: table.run_manager(one, name, {}, "ops", no_data))
+        for way in ways:
+            if command.name == "version":
+                assert (await way())["name"] == "one"
+            elif command.name != "status":
+                with pytest.raises(Unreached, match=starting):
+                    await way()
+    with pytest.raises(VoipfleetError, match="not permitted: bob"):  # who may not learns no more than that
+        await table.run_local(one, "erase", Request({}, "bob", frozenset(), no_data))
+    assert not reporting.nothing("one: is still starting; ask again in some seconds")
+
+
 # -- the instance ----------------------------------------------------------------------------------
 
 
@@ -110,9 +134,6 @@ async def test_one_open_call_is_as_the_engine_has_it_now():
         assert (said["call"]["caller"], said["call"]["uuid"]) == ("fresh", call(7).uuid.hex())
     with pytest.raises(VoipfleetError, match="one: no call of that name is up"):
         await ask(one, "call", call="id8")
-    one.intake = None
-    with pytest.raises(VoipfleetError, match="one: is still starting"):
-        await ask(one, "active")
 
 
 async def test_version_and_pool():
@@ -258,6 +279,14 @@ async def test_unknown_and_ambiguous_names_are_sentences():
         await ask(center, "ctl", sensor="brnch1", run="version")
     with pytest.raises(VoipfleetError, match="branch1: not connected since 1970-01-01"):
         await ask(center, "ctl", sensor=ONE.hex(), run="version")
+
+
+async def test_a_host_cannot_steer_a_terminal_by_its_name():
+    center = Instance(HQ, "hq")
+    center.board.routes.remember(ONE, "branch\x1b[2J", 5.0)
+    with pytest.raises(VoipfleetError, match=r"did you mean branch\\x1b\[2J\?") as error:
+        await ask(center, "ctl", sensor="branch[2J", run="version")
+    assert str(error.value).isprintable()
 
 
 async def test_a_rogue_answer_cannot_say_more_than_a_sentence_nor_steer_a_terminal():

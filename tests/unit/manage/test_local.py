@@ -27,6 +27,8 @@ async def run(command, request):
         return {"bytes": request.arguments["pieces"] * len(PIECE)}
     if command == "break":
         raise RuntimeError("a defect")
+    if command == "quote":
+        raise VoipfleetError("a.conf:1: \x1b]0;owned\x07\nb.conf:2: is no key")
     raise VoipfleetError("not a command; known are echo")
 
 
@@ -63,6 +65,13 @@ async def test_a_command_is_answered_and_its_error_is_raised(path):
         await ask(path, "sh")
     with pytest.raises(VoipfleetError, match=r"^break: internal error \(RuntimeError\); the log has more"):
         await ask(path, "break")
+
+
+@on_a_socket
+async def test_a_sentence_cannot_steer_a_terminal(path):
+    with pytest.raises(VoipfleetError) as error:
+        await ask(path, "quote")
+    assert str(error.value) == "a.conf:1: \\x1b]0;owned\\x07\nb.conf:2: is no key"
 
 
 async def test_nobody_there_is_a_sentence(tmp_path):
