@@ -2,19 +2,16 @@
 
 import asyncio
 import contextlib
-import logging
 import os
 from pathlib import Path
 
 from voipfleet.calls import record
 from voipfleet.config import Config
-from voipfleet.errors import VoipfleetError
 from voipfleet.options import OPTIONS
 from voipfleet.packetstore.pool import Pool
 from voipfleet.packetstore.writer import StoreSettings
 from voipfleet.records.messages import CALL
 
-log = logging.getLogger("voipfleet.pool")
 AGAIN = 2_000  # records of the time before the start that are put into the index once more: a kill may have cost some
 LIMITS = ("maxpool", "autoclean")  # keys that begin so can change while the instance runs
 
@@ -25,17 +22,11 @@ def open_pool(service) -> None:
     if not (service.duties.analyses and service.engine and chosen.saves):
         return
 
-    async def seal() -> None:
-        try:
-            await service.engine.seal()
-        except VoipfleetError as error:  # its newest packets are not among those that are given out, then
-            log.warning("%s", error)
-
     async def limits(config: Config) -> None:
         await service.engine.order("keep", path=service.config_path)
         service.pool.limit(StoreSettings.from_config(config))
 
-    service.pool = pool = Pool(chosen, seal, service.spool.erase, late=service.duties.receives)
+    service.pool = pool = Pool(chosen, service.engine.seal, service.spool.erase, late=service.duties.receives)
     service.intake.told = pool.put
     service.room.givers.insert(0, pool.give_back)
     service.live |= {option.key: limits for option in OPTIONS if option.key.startswith(LIMITS)}

@@ -92,7 +92,7 @@ class Pool:
             self._fetches[end] += 1
 
     async def _send(self, uuid: bytes, offset: int, audio: bool, send: Callable[[bytes], Awaitable[None]]) -> dict:
-        found, why = await self._plan(uuid)
+        found, why, unwritten = await self._plan(uuid)
         stream = Stream(found, offset=offset, cut_audio=not audio)
         parts = iter(stream)
 
@@ -109,7 +109,7 @@ class Pool:
             for at in range(0, len(data), AT_ONCE):
                 await send(data[at : at + AT_ONCE])
                 self._fetched += min(AT_ONCE, len(data) - at)
-        missing = "; ".join(filter(None, (stream.missing, why if not stream.packets else "")))
+        missing = "; ".join(filter(None, (stream.missing, unwritten, why if not stream.packets else "")))
         said = {"bytes": stream.bytes, "digest": stream.digest, "packets": stream.packets, "missing": missing}
         voice = not audio and any(piece.kind == "audio" for piece in found.pieces)
         return said | ({"note": VOICE} if voice else {})
@@ -166,11 +166,12 @@ class Pool:
 
     async def _hold(self, uuid: bytes, who: str, why: str) -> dict:
         known, _ = await self._known(uuid)
-        found = await self._kept(known) if known else Plan()
+        found, unwritten = await self._kept(known) if known else (Plan(), "")
         made = await self._beside(
             lambda: holds.hold(self._folder, uuid, found, who=who, why=why, floor=self._settings.floor)
         )
-        return {"bytes": made.plan.bytes, "who": made.who, "why": made.why, "at": made.at, "missing": made.missing}
+        return {"bytes": made.plan.bytes, "who": made.who, "why": made.why, "at": made.at,
+                "missing": "; ".join(filter(None, (made.missing, unwritten)))}  # fmt: skip
 
     async def _release(self, uuid: bytes) -> dict:
         if not await self._beside(holds.release, self._folder, uuid):
@@ -188,7 +189,8 @@ class Pool:
                                  " are meant and nothing was erased; make room, then erase again")  # fmt: skip
         uuids = {call.record.uuid for call in known} | ({what} if isinstance(what, bytes) else set())
         records = await self._forget(uuids, what if isinstance(what, str) else "")
-        await self._fresh(known)
+        if unwritten := await self._fresh(known):
+            raise VoipfleetError(unwritten)
         packets = damaged = broken = stays = 0
         for call in known:
             done = await self._beside(erase.erase, self._folder, call.keys, call.first, call.last)
@@ -202,15 +204,16 @@ class Pool:
         return {"calls": len(known), "packets": packets, "records": records,
                 "missing": _missing(damaged, broken, stays)}  # fmt: skip
 
-    async def _plan(self, uuid: bytes) -> tuple[Plan, str]:
-        """Where a call's packets are, in segments or in its hold, whichever has more; and why, if there are none."""
+    async def _plan(self, uuid: bytes) -> tuple[Plan, str, str]:
+        """Where a call's packets are, in segments or in its hold, whichever has more; why, if there are none; and what
+        of it is not on the disk yet, a sentence."""
         known, held = await self._known(uuid)
         if known is None:
-            return held.plan, ""
-        found = await self._kept(known)
+            return held.plan, "", ""
+        found, unwritten = await self._kept(known)
         if held and held.plan.bytes > found.bytes:
             found = held.plan
-        return found, "no packets of this call are kept here any more, or none were"
+        return found, "no packets of this call are kept here any more, or none were", unwritten
 
     async def _known(self, uuid: bytes) -> tuple[Known | None, Hold | None]:
         """What is known of a call: one of both at least."""
@@ -221,20 +224,25 @@ class Pool:
                                  " packets that are kept; its record says which hosts saw it")  # fmt: skip
         return known, held
 
-    async def _kept(self, known: Known) -> Plan:
-        """Where its packets are in segments."""
-        await self._fresh([known])
-        return await self._beside(plan, self._folder, known.keys, known.first, known.last)
+    async def _kept(self, known: Known) -> tuple[Plan, str]:
+        """Where its packets are in segments, and what _fresh says."""
+        unwritten = await self._fresh([known])
+        return await self._beside(plan, self._folder, known.keys, known.first, known.last), unwritten
 
-    async def _fresh(self, known: list[Known]) -> None:
+    async def _fresh(self, known: list[Known]) -> str:
         """What the engine has of these calls is on the disk after this. Of one that ended just now, that is all of it;
-        of an older one it is what had come SEAL_EVERY ago, where any can come late."""
-        if any(call.last > time.time_ns() - STAGED_NS for call in known):
-            await self._seal()
-        elif self._late and known:
-            if not self._sealing or (self._sealing.done() and time.monotonic() >= self._sealed + SEAL_EVERY):
-                self._sealed, self._sealing = time.monotonic(), asyncio.ensure_future(self._seal())
-            await asyncio.shield(self._sealing)
+        of an older one it is what had come SEAL_EVERY ago, where any can come late. A sentence where it could not be
+        had to write; else ""."""
+        try:
+            if any(call.last > time.time_ns() - STAGED_NS for call in known):
+                await self._seal()
+            elif self._late and known:
+                if not self._sealing or (self._sealing.done() and time.monotonic() >= self._sealed + SEAL_EVERY):
+                    self._sealed, self._sealing = time.monotonic(), asyncio.ensure_future(self._seal())
+                await asyncio.shield(self._sealing)
+        except VoipfleetError as error:
+            return f"the newest packets are not on the disk yet ({error})"
+        return ""
 
     def _state(self, dry_run: bool) -> dict:
         found = catalogue.read(self._folder)

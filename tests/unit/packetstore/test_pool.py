@@ -83,6 +83,17 @@ def test_a_call_that_ended_just_now_is_given_out(both):
     assert "note" not in said and "voipfleet-listen" in without["note"]
 
 
+def test_where_the_engine_does_not_write_a_fetch_says_so_and_nothing_is_erased(both):
+    async def busy():
+        raise VoipfleetError("it is busy, try again")
+
+    both.pool._seal = busy
+    _, said = asyncio.run(both.fetched())
+    assert "not on the disk yet (it is busy, try again)" in said["missing"]
+    with pytest.raises(VoipfleetError, match="it is busy"):
+        asyncio.run(both.pool.erase(UUID))
+
+
 def test_a_call_is_found_by_name(both):
     assert asyncio.run(both.pool.find("a@b")) == asyncio.run(both.pool.find(UUID.hex())) == RECORD
     assert asyncio.run(both.pool.find("x" * 32)) is None is asyncio.run(both.pool.find("nobody"))
