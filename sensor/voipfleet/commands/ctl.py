@@ -9,7 +9,8 @@ from pathlib import Path
 
 from voipfleet import config, errors
 from voipfleet.commands import DEFAULT_CONFIG
-from voipfleet.errors import UsageError
+from voipfleet.errors import UsageError, VoipfleetError
+from voipfleet.fetching.reporting import ERRORS
 from voipfleet.manager import ask
 
 # The daemon's table (manage/table.py) is the one that counts; this is so that `ctl WORD` is known to be no host.
@@ -69,10 +70,12 @@ def _place(text: str) -> tuple[str, int]:
 def _show(command: str, said: dict) -> None:
     from voipfleet.commands import status
 
-    if command == "status":
-        status.show(status.describe(said), sys.stdout)
-    else:
-        status.show(list(lines(said)), sys.stdout)
+    try:
+        found = status.describe(said) if command == "status" else list(lines(said))
+    except (*ERRORS, RecursionError):
+        raise VoipfleetError(f"{command}: the answer is not as expected, another release may run there; --json has it"
+                             " as it came") from None  # fmt: skip
+    status.show(found, sys.stdout)
 
 
 def lines(said: dict, indent: str = ""):

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     done, missed = reporting.hosts(answer := asyncio.run(ask(socket, "erase", **what)))
     if "records" in answer:
         print(f"{answer['records']:,} record{'s' * (answer['records'] != 1)} erased here")
-    for line in reporting.lines(done, _words):
+    for line in (said := reporting.lines(done, _words)):
         print(line)
     left = [one for one in missed if not reporting.nothing(one["error"])]
     for one in missed:
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"{one['name']}: has nothing of it")
     for line in reporting.lines(left, lambda one: f"{one['error']}; {_then(one, holders)}"):
         print(line, file=sys.stderr)
-    return FAILURE if left or any(one.get("missing") for one in done) else OK
+    return FAILURE if left or reporting.odd(said) or any(one.get("missing") for one in done) else OK
 
 
 def _then(one: dict, holders: list[Holder]) -> str:

@@ -44,11 +44,11 @@ async def _hold(socket: Path, args: argparse.Namespace) -> int:
         print(line)
     for line in reporting.lines(missed, lambda one: one["error"]):
         print(line, file=sys.stderr)
-    return FAILURE if missed else OK
+    return FAILURE if missed or reporting.odd(said) else OK
 
 
 async def _list(socket: Path) -> int:
-    """A line a hold: host, uuid of the call there, since when, who, size, why."""
+    """A line a hold: host, uuid of the call there, since when, who, size, why. What one host says hides no other's."""
     others = (await ask(socket, "sensors"))["sensors"]
     held, faults = [], []
     for host in [None, *others]:
@@ -62,6 +62,8 @@ async def _list(socket: Path) -> int:
         except VoipfleetError as error:
             if not reporting.nothing(str(error)):
                 faults.append(harmless(str(error)))
+        except reporting.ERRORS:
+            faults.append(f"{name}: {reporting.ODD} What it holds is not listed")
     for line in held or ["No call is held."]:
         print(line)
     for fault in faults:

@@ -7,6 +7,8 @@ from voipfleet.fetching.answers import plain
 from voipfleet.show import harmless
 
 MAX_DEEP = 8  # instances that pass a command on
+ODD = "its answer is not as expected; is it of another release?"
+ERRORS = (LookupError, TypeError, ValueError, AttributeError, OverflowError, OSError)  # of an answer that is not
 # What hosts say where there is nothing to do for them: of a store that they do not have, a call or a hold
 NOTHING = ("keeps no packets", "this call is not known here", "this call is not held here")
 
@@ -30,11 +32,19 @@ def nothing(error: str) -> bool:
 
 
 def lines(found: list[dict], words: Callable[[dict], str]) -> list[str]:
-    """A line a host."""
-    try:
-        return [f"{one['name']}: {words(one)}" for one in found]
-    except (KeyError, TypeError, ValueError):
-        raise VoipfleetError("the daemon's answer is not as expected; is it of another release?") from None
+    """A line a host; of one whose answer is not as expected that is said, and the others' lines stand."""
+    said = []
+    for one in found:
+        try:
+            said.append(f"{one['name']}: {words(one)}")
+        except ERRORS:
+            said.append(f"{one['name']}: {ODD}")
+    return said
+
+
+def odd(said: list[str]) -> bool:
+    """Whether one of those lines says that an answer is not as expected."""
+    return any(line.endswith(ODD) for line in said)
 
 
 def size(octets: int) -> str:

@@ -6,7 +6,7 @@ import pytest
 from voipfleet import cli, config, errors
 from voipfleet.asking import remote
 from voipfleet.commands import ctl
-from voipfleet.errors import UsageError
+from voipfleet.errors import UsageError, VoipfleetError
 from voipfleet.manage.request import OPERATORS
 from voipfleet.manage.table import TABLE
 
@@ -92,6 +92,22 @@ def test_the_status_looks_as_that_command_has_it(capsys):
     ctl._show("status", {"name": "a", "version": "1", "mode": "capture", "uptime_seconds": 5.0,
                          "records": {"created": 1, "acknowledged": 1, "queued": 0, "gaps": 0}})  # fmt: skip
     assert capsys.readouterr().out.startswith("a: voipfleet 1, capture, up 5 s\nrecords: 1 created")
+
+
+def _deep():
+    found = {}
+    for _ in range(5000):
+        found = {"x": found}
+    return found
+
+
+@pytest.mark.parametrize(("command", "said"), [
+    ("status", {"name": 1}), ("status", {"records": [], "name": "x"}), ("status", {"records": None}),
+    ("pool", {"x": _deep()}),
+])  # fmt: skip
+def test_an_odd_answer_is_a_sentence(command, said):
+    with pytest.raises(VoipfleetError, match=rf"^{command}: the answer is not as expected, another release may run"):
+        ctl._show(command, said)
 
 
 def test_no_daemon_is_a_sentence(settings, capsys):

@@ -54,7 +54,10 @@ def test_hold_and_release(fleet, capfd):
     assert run(fleet, capfd, UUID, "--release")[0] == 1
     fleet.answers["hold"] = "not permitted: al is not in group voipfleet-pcap; ask whoever runs this host"
     assert run(fleet, capfd, "one@x", "--why", "x") == (1, "", fleet.answers["hold"] + "\n")
-    for odd in ({}, {"done": 1, "missed": []}, {"done": [{}], "missed": []}, {"done": [host("b1")], "missed": []}):
+    fleet.answers["hold"] = {"done": [host("b1"), host("b2", bytes="\x1b"), host("b3", bytes=99)], "missed": []}
+    odd = "its answer is not as expected; is it of another release?"
+    assert run(fleet, capfd, "one@x", "--why", "x") == (1, f"b1: {odd}\nb2: {odd}\nb3: held, 99 bytes\n", "")
+    for odd in ({}, {"done": 1, "missed": []}, {"done": [{}], "missed": []}):
         fleet.answers["hold"] = odd
         assert "the daemon's answer is not as expected" in run(fleet, capfd, "one@x", "--why", "x")[2]
 
@@ -71,6 +74,21 @@ def test_the_list(fleet, capfd):
     assert run(fleet, capfd, "--list") == (0, "No call is held.\n", "")
     fleet.answers["pool"] = "hq: disk: input/output error"
     assert run(fleet, capfd, "--list")[::2] == (1, "hq: disk: input/output error\n")
+
+
+@pytest.mark.parametrize("odd", [
+    [{"at": "x"}], [{}], [5], 5, {"a": 1}, [{"uuid": UUID, "at": 10**40, "bytes": 1, "who": "", "why": ""}],
+    [{"uuid": UUID, "at": 1, "bytes": "many", "who": "", "why": ""}], [{"at": 1}, {"at": "x"}],
+])  # fmt: skip
+def test_one_odd_sensor_hides_no_hold_of_another(fleet, capfd, odd):
+    one = {"uuid": UUID, "who": "al", "why": "case 7", "at": CALL.setup_time, "bytes": 99}
+    sensors = [host("evil", uuid="11" * 16, state="connected"), host("b2", uuid="22" * 16, state="connected")]
+    said = {"11" * 16: {"held": odd}, "22" * 16: {"held": [one]}}
+    fleet.answers |= {"sensors": {"sensors": sensors}, "pool": {"held": []},
+                      "ctl": lambda arguments: said[arguments["sensor"]]}  # fmt: skip
+    code, out, err = run(fleet, capfd, "--list")
+    assert code == 1 and out.startswith(f"b2  {UUID}") and out.count("\n") == 1
+    assert err == "evil: its answer is not as expected; is it of another release? What it holds is not listed\n"
 
 
 @pytest.mark.parametrize("words", [[], ["--list", "x"], ["--list", "--release"], ["x"], ["x", "--why", " "],
