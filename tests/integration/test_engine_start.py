@@ -1,4 +1,4 @@
-"""How the engine process starts or says why it cannot; configuration and analysis are stubs here."""
+"""How the engine process starts or says why it cannot; the analysis is a stub here. Threads of the packet store run."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ pytestmark = [
 ]
 
 SCRIPT = """
-import os, pathlib, sys, types
+import os, pathlib, sys, tempfile, types
 def module(name, **content):
     sys.modules[name] = types.ModuleType(name)
     sys.modules[name].__dict__.update(content)
@@ -32,15 +32,18 @@ class Analyser:
     tick = finish = feed
     def checkpoints(self, now): return (), ()
 module("voipfleet.calls.analyser", Analyser=Analyser, AnalyserSettings=Settings)
-config = types.SimpleNamespace(ringbuffer=4, snaplen=3200, promisc=True, filter=sys.argv[3], interface=[sys.argv[2]],
-    name_sensor="s", site=None, server_bind=None, server_destination=None, mirror_bind=None, mirror_destination=None,
-    packetbuffer_sender=False)
-module("voipfleet.config", load=lambda path: config)
+from voipfleet import config
+spool = tempfile.TemporaryDirectory()
+words = {"interface": sys.argv[2], "filter": sys.argv[3], "ringbuffer": 4, "spooldir": spool.name}
+chosen = config.parse("[general]\\n" + "\\n".join(f"{key} = {value}" for key, value in words.items() if value))
+config.load = lambda path: chosen
 from voipfleet import engine
 if sys.argv[4:]:
     import voipfleet.privileges
     voipfleet.privileges.drop_all()
-sys.exit(engine.main(int(sys.argv[1]), "unused"))
+code = engine.main(int(sys.argv[1]), "unused")
+spool.cleanup()
+sys.exit(code)
 """
 
 
@@ -77,7 +80,7 @@ def test_ready_then_finished_and_no_thread_keeps_a_capability():
     assert (messages[0][0], messages[-1][0]) == (pipe.READY, pipe.FINISHED)
     status = msgspec.msgpack.decode(next(body for kind, body in messages if kind == pipe.STATUS))
     assert status["privileged"] == 0
-    assert status["threads"] >= 1
+    assert status["threads"] >= 2
 
 
 @pytest.mark.parametrize(

@@ -112,8 +112,13 @@ def test_a_chain_and_a_restart(namespace, tmp_path):
         hq.until(lambda status: any(one["name"] == "relay" for one in status["sensors"]))
         said = hq.command("pcap", call["uuid"], "-o", str(again))
         assert said.returncode == 0 and again.read_bytes() == first.read_bytes(), said.stderr
-        seen = {one["name"]: one for one in json.loads(hq.command("ctl", "sensors", "--json").stdout)["sensors"]}
-        assert seen["source"]["via"] == "relay" and seen["relay"]["state"] == "connected"
+
+        def known(_=None) -> dict[str, tuple[str, str]]:
+            said = json.loads(hq.command("ctl", "sensors", "--json").stdout)["sensors"]
+            return {one["name"]: (one["state"], one["via"]) for one in said}
+
+        wanted = {"relay": ("connected", ""), "source": ("connected", "relay")}
+        hq.until(lambda _: known().items() >= wanted.items())  # the source comes back after its relay
         assert json.loads(hq.command("ctl", "source", "version", "--json").stdout)["name"] == "source"
 
 
