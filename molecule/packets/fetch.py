@@ -64,7 +64,11 @@ def main() -> None:
 
 
 def nobody_comes_in() -> None:
+    at_port = ("ctl", "--at", f"{BRANCH1}:5029", "version")
+    asked = voipfleet("hq", *at_port)
+    expect("hq's key is listed at the manager's port of branch1", asked.returncode == 0, asked.stderr)
     wire.close("branch1", "branch2")
+    expect("which is closed now, as all is", voipfleet("hq", *at_port).returncode != 0)
     for host, address in (("branch1", BRANCH1), ("branch2", BRANCH2)):
         expect(f"hq cannot open a connection to {host}", not wire.reaches("hq", address, 22))
     expect("hq can where nothing is closed", wire.reaches("branch1", HQ, 22))

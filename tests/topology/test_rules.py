@@ -204,6 +204,10 @@ def test_centrals_and_whom_the_inventory_names_may_ask_at_a_managers_port():
     hq2 = tuple(f"hq2:{key}" for key in keys["hq2"].split())
     assert branch.manager_keys == (f"hq:{keys['hq']}", *hq2)
     assert "manager" not in hosts["branch2"]["config"] + hosts["hq"]["config"]
+    pins = config.parse(hosts["hq"]["config"], "hq").server_key
+    assert pins == (f"branch1:{keys['branch1']}",)
+    named = gate(*fleet(**two, branch1=v(manager_port=5029, address="10.0.0.21")), keys)["hosts"]["hq2"]["config"]
+    assert f"server_key = 10.0.0.21:{keys['branch1']},branch1:{keys['branch1']}\n" in named
     admin = f"admin:{'F' * 43}="
     hosts = gate(*fleet(**two, branch1=v(manager_port=5029, manager_keys=[admin])), {"hq": keys["hq"]})["hosts"]
     assert config.parse(hosts["branch1"]["config"], "branch1").manager_keys == (admin, f"hq:{keys['hq']}")

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -36,6 +37,8 @@ def run(args: argparse.Namespace) -> int:
 
         if sensor:
             raise UsageError("--at: asks that host itself; leave the sensor's name out, or ask at the central")
+        # A rollout puts the fleet's password here, for root; systemd hands it to the daemon.
+        os.environ.setdefault("CREDENTIALS_DIRECTORY", str(Path(args.config).resolve().parent / "secrets"))
         said = asyncio.run(ask_at(found, *_place(args.at), command, arguments, args.server_key))
     elif sensor:
         said = asyncio.run(ask(Path(found.control_socket), "ctl", sensor=sensor, run=command, arguments=arguments))

@@ -85,9 +85,11 @@ def _settings(fleet: Fleet, host: Host, peers: list[str], sources: list[str], ke
     for key in DESTINATIONS:
         if values[key]:
             settings[key] = [fleet.hosts[name].address for name in values[key]]
-    if peers:
-        settings["server_key"] = [f"{fleet.hosts[name].address}:{key}" for name in peers
-                                  for key in keys.get(name, "").split()]  # fmt: skip
+    pins = [(fleet.hosts[name].address, name) for name in peers]
+    if "central" in host.parts:  # whom `voipfleet ctl --at` there asks, by name or by address
+        pins += [(where, other.name) for other in fleet.hosts.values() if other.values["manager_port"]
+                 and other is not host for where in dict.fromkeys((other.address, other.name))]  # fmt: skip
+    settings["server_key"] = [f"{where}:{key}" for where, name in pins for key in keys.get(name, "").split()]
     if values["server_bind"] or values["mirror_bind"]:
         settings["sensor_keys"] = [f"{name}:{key}" for name in sources for key in keys.get(name, "").split()]
         settings.setdefault("auth", "key")
