@@ -37,8 +37,7 @@ def run(args: argparse.Namespace) -> int:
 
         if sensor:
             raise UsageError("--at: asks that host itself; leave the sensor's name out, or ask at the central")
-        # A rollout puts the fleet's password here, for root; systemd hands it to the daemon.
-        os.environ.setdefault("CREDENTIALS_DIRECTORY", str(Path(args.config).resolve().parent / "secrets"))
+        _find_secret(found, Path(args.config).resolve().parent / "secrets")
         said = asyncio.run(ask_at(found, *_place(args.at), command, arguments, args.server_key))
     elif sensor:
         said = asyncio.run(ask(Path(found.control_socket), "ctl", sensor=sensor, run=command, arguments=arguments))
@@ -65,6 +64,14 @@ def _place(text: str) -> tuple[str, int]:
     if not host or not port.isascii() or not port.isdecimal() or not 0 < int(port) < 65536:
         raise UsageError("--at: give HOST:PORT, as in sensor1:5029")
     return host.strip("[]"), int(port)
+
+
+def _find_secret(found: config.Config, folder: Path) -> None:
+    """A rollout puts what every link needs into `folder`, which root reads; systemd hands it to the daemon only."""
+    for key in ("server_password", "server_psk"):
+        path = folder / key
+        if not found.values[f"{key}_file"] and os.access(path, os.R_OK):
+            found.values[f"{key}_file"] = str(path)
 
 
 # -- for people ------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from voipfleet.commands import ctl
 from voipfleet.errors import UsageError, VoipfleetError
 from voipfleet.manage.request import OPERATORS
 from voipfleet.manage.table import TABLE
+from voipfleet.secrets import read_secret
 
 
 def test_the_commands_that_it_names_are_those_of_the_table():
@@ -71,6 +72,21 @@ def test_whom_it_asks(settings, monkeypatch, capsys):
     assert "leave the sensor's name out" in capsys.readouterr().err
     assert cli.main(["ctl", "active", "--json", "--config", str(settings)]) == errors.OK
     assert json.loads(capsys.readouterr().out) == {"state": "fine"}
+
+
+@pytest.mark.parametrize("key", ["server_password", "server_psk"])
+def test_the_secret_of_a_rollout_is_found(settings, monkeypatch, key):
+    (settings.parent / "secrets").mkdir()
+    (settings.parent / "secrets" / key).write_text("what the rollout put there")
+    read = []
+
+    async def ask_at(found, *_):
+        read.append([read_secret(found, each) for each in ("server_password", "server_psk")])
+        return {}
+
+    monkeypatch.setattr(remote, "ask_at", ask_at)
+    assert cli.main(["ctl", "--at", "h:5029", "version", "--config", str(settings)]) == errors.OK
+    assert [text for text in read[0] if text] == ["what the rollout put there"]
 
 
 def test_an_answer_for_people(capsys):
