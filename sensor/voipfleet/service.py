@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import functools
 import hashlib
+import itertools
 import logging
 import os
 import signal
@@ -33,7 +34,7 @@ from voipfleet.manage.local import Manager
 from voipfleet.metrics.counting import Counting
 from voipfleet.options import BY_KEY
 from voipfleet.records.intake import Intake
-from voipfleet.records.messages import Status
+from voipfleet.records.messages import MAX_COUNTERS, MAX_TEXT, Status
 from voipfleet.records.outbox import OutboxError
 from voipfleet.records.salvage import open_outbox
 from voipfleet.records.spool import Opening, Spool
@@ -294,9 +295,10 @@ class Service:
     # -- what it says of itself ----------------------------------------------------------------------
 
     def own_status(self) -> Status:
+        counters = itertools.islice((keeping.figures(self) | self._counters()).items(), MAX_COUNTERS)
         return Status(
-            self.name, self.config.id_sensor or 0, __version__, self.mode(), self.config.site or "",
-            int(self.started * 1e9), keeping.figures(self) | self._counters(),
+            self.name[:MAX_TEXT], self.config.id_sensor or 0, __version__, self.mode(),
+            (self.config.site or "")[:MAX_TEXT], int(self.started * 1e9), dict(counters),
         )  # fmt: skip
 
     def _counters(self) -> dict[str, int]:

@@ -4,7 +4,6 @@ Records go first: while some wait, answers give way but for one piece a second.
 """
 
 import asyncio
-import contextlib
 import json
 import logging
 import time
@@ -17,7 +16,6 @@ from voipfleet.link import types
 from voipfleet.link.session import LinkClosed
 
 log = logging.getLogger("voipfleet.asking")
-AT_ONCE = 4  # commands of one session
 UNTAKEN = 60.0  # s that an answer waits for room at the other end before it is given up
 GIVE_WAY = 1.0  # s between pieces while records wait
 LOOK = 0.05  # s between looks whether they still do
@@ -29,8 +27,9 @@ _decode_ask, _decode_more, _decode_cancel = map(messages.decoder, (Ask, More, Ca
 
 class _Running:
     def __init__(self):
-        self.task: asyncio.Task | None = None
-        self.credit = messages.WINDOW
+        self.work: asyncio.Task  # the command, which the other end may cancel
+        self.task: asyncio.Task  # what is said of it, until its END is sent
+        self.credit = messages.WINDOW - messages.MIN_COST  # the first word has its price too
         self.more = asyncio.Event()
 
 
@@ -54,47 +53,56 @@ class Answerer:
                 found.more.set()
         elif kind == types.CANCEL:
             if found := self._running.get(_decode_cancel(body).number):
-                found.task.cancel()
+                found.work.cancel()
         else:
             return False
         return True
 
     async def close(self) -> None:
         """The session is over: so is whatever was done for it."""
-        tasks = [running.task for running in self._running.values()]
+        tasks = [task for running in self._running.values() for task in (running.work, running.task)]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _begin(self, ask: Ask) -> None:
+        """Refusals are sent by who reads, so that a peer which takes nothing is not read on either."""
         if ask.number in self._running:
             await self._end(End(ask.number, f"{ask.command}: its number is in use; number questions anew"))
-        elif len(self._running) >= AT_ONCE:
-            fault = f"{AT_ONCE} commands run already over this connection; try again later"
+        elif len(self._running) >= messages.AT_ONCE:
+            fault = f"{messages.AT_ONCE} commands run already over this connection; try again later"
             await self._end(End(ask.number, fault, unreached=True))
         else:
             running = self._running[ask.number] = _Running()
+            running.work = asyncio.create_task(self._work(ask, running))
             running.task = asyncio.create_task(self._answer(ask, running))
-            running.task.add_done_callback(lambda _: self._running.pop(ask.number, None))  # also if it never began
+            running.task.add_done_callback(lambda _: self._running.pop(ask.number))  # also if it never began
 
     async def _answer(self, ask: Ask, running: _Running) -> None:
+        """That it is being worked on, and its end. Until that has left it counts: also whoever cancels may not ask
+        faster than he takes answers."""
+        try:
+            await self._session.send(types.DATA, messages.encode(Data(ask.number, b"")))
+            await asyncio.wait({running.work})
+            cancelled = running.work.cancelled()
+            await self._end(End(ask.number, f"{ask.command}: cancelled") if cancelled else running.work.result())
+        except LinkClosed:
+            running.work.cancel()  # who reads says why
+
+    async def _work(self, ask: Ask, running: _Running) -> End:
         async def send(data: bytes) -> None:
             await self._send(ask.number, running, data)
 
         try:
-            end = self._ended(ask, await self._run(ask, send))
+            return self._ended(ask, await self._run(ask, send))
         except VoipfleetError as error:
-            end = End(ask.number, str(error)[: messages.MAX_SENTENCE], unreached=isinstance(error, Unreached))
+            return End(ask.number, str(error)[: messages.MAX_SENTENCE], unreached=isinstance(error, Unreached))
         except LinkClosed:
-            return  # said by who reads
+            return End(ask.number, "the connection ended")  # who reads says why
         except Exception as error:
             log.exception("command %s failed unexpectedly", ask.command[:32])
-            end = End(
-                ask.number, f"{ask.command}: internal error ({type(error).__name__}); its log has more, report it"
-            )
-        del self._running[ask.number]
-        with contextlib.suppress(LinkClosed):
-            await self._end(end)
+            fault = f"{ask.command}: internal error ({type(error).__name__}); its log has more, report it"
+            return End(ask.number, fault)
 
     @staticmethod
     def _ended(ask: Ask, result: dict) -> End:
@@ -109,7 +117,7 @@ class Answerer:
         while at < len(data):
             await self._room(running)
             piece = data[at : at + min(running.credit, messages.MAX_DATA)]
-            running.credit -= len(piece)
+            running.credit -= messages.cost(piece)
             at += len(piece)
             await self._give_way()
             await self._session.send(types.DATA, messages.encode(Data(number, bytes(piece))))
@@ -117,7 +125,7 @@ class Answerer:
     async def _room(self, running: _Running) -> None:
         try:
             async with asyncio.timeout(UNTAKEN):
-                while running.credit <= 0:
+                while running.credit < messages.MIN_COST:
                     running.more.clear()
                     await running.more.wait()
         except TimeoutError:

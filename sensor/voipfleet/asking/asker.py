@@ -16,10 +16,11 @@ from voipfleet.link import types
 from voipfleet.link.session import LinkClosed
 
 log = logging.getLogger("voipfleet.asking")
-SILENCE = 90.0  # s without a word of an answer before it is given up
+SILENCE = 90.0  # s without any word of the other end: it says at once that it works on a question
+LONGEST = 1800.0  # s without a further word, and for a place; that the other end lives is what the session says
 GRANT = messages.WINDOW // 4  # bytes that were taken before the other end is told
 CANCEL_SECONDS = 1.0
-MAX_OPEN = 64  # questions at once over one session; the other end answers four of them at a time
+MAX_OPEN = 64  # questions at once over one session, those included that wait for one of the AT_ONCE places
 
 Send = Callable[[bytes], Awaitable[None]]
 _decode_data, _decode_end = messages.decoder(Data), messages.decoder(End)
@@ -35,6 +36,11 @@ class _Open:
     def __init__(self):
         self.waiting: deque[Data | End] = deque()
         self.credit = messages.WINDOW
+        self.taken = 0  # of the window, since the other end was told
+        self.heard = False  # anything
+        self.over = False  # nothing more is kept of what comes
+        self.ended = False  # the other end has said so; until then it has a place there
+        self.left = False  # nobody waits for it any more
         self.news = asyncio.Event()
 
     def put(self, message: Data | End) -> None:
@@ -49,6 +55,7 @@ class Asker:
         self._session, self.name = session, name
         self._numbers = itertools.count(1)
         self._open: dict[int, _Open] = {}
+        self._places, self._waiting = asyncio.Semaphore(messages.AT_ONCE), 0
         self._over = False
 
     async def ask(self, target: bytes, command: str, arguments: dict, who: str, send: Send, *, hops: int = 0) -> dict:
@@ -58,29 +65,21 @@ class Asker:
         if len(body) > messages.MAX_ARGUMENTS:
             raise VoipfleetError(f"{command}: its arguments are longer than {messages.MAX_ARGUMENTS} bytes; ask for"
                                  " less at once")  # fmt: skip
-        if len(self._open) >= MAX_OPEN:
-            raise Unreached(f"{self.name}: {MAX_OPEN} questions wait for it already; try again later")
-        if self._over:
-            raise self._gone()
+        await self._place()
         number, answer = next(self._numbers), _Open()
         self._open[number] = answer
-        ended = False
         try:
             await self._say(types.ASK, Ask(number, target, command, body, who[:128], hops))
             while True:
                 match await self._next(answer):
                     case Data(body=piece):
-                        await send(piece)
-                        await self._grant(number, answer)
+                        if piece:
+                            await send(piece)
+                        await self._grant(number, answer, messages.cost(piece))
                     case End() as end:
-                        ended = True
                         return self._result(end)
         finally:
-            del self._open[number]
-            if not ended and not self._over:
-                with contextlib.suppress(VoipfleetError, TimeoutError):
-                    async with asyncio.timeout(CANCEL_SECONDS):
-                        await self._say(types.CANCEL, Cancel(number))
+            await self._leave(number, answer)
 
     def take(self, kind: int, body: bytes) -> bool:
         """Whether the frame is of an answer. MsgspecError or UnicodeDecodeError for a malformed one."""
@@ -92,39 +91,83 @@ class Asker:
             return False
         answer = self._open.get(message.number)
         if answer is None:
-            return True  # it was cancelled, and this was on its way
+            return True  # it was given up, and this was on its way
+        answer.heard = True
+        if kind == types.END:
+            answer.ended = True
+            if answer.left:
+                self._free(message.number)
+        if answer.over:
+            return True
         if kind == types.DATA:
-            answer.credit -= len(message.body)
-            if answer.credit < 0 or not message.body:
+            answer.credit -= messages.cost(message.body)
+            if answer.credit < 0:
                 message = End(message.number, f"{self.name} sends more than it was asked for; its answer is refused")
                 answer.waiting.clear()
+        answer.over = isinstance(message, End)
         answer.put(message)
         return True
 
     def ended(self) -> None:
         """The session is over, and with it every question."""
         self._over = True
-        for answer in self._open.values():
+        for number, answer in list(self._open.items()):
             answer.news.set()
+            if answer.left:
+                self._free(number)
+
+    async def _place(self) -> None:
+        """The other end works on so many at a time; the others wait here."""
+        if len(self._open) + self._waiting >= MAX_OPEN:
+            raise Unreached(f"{self.name}: {MAX_OPEN} questions wait for it already; try again later")
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(LONGEST):
+                await self._places.acquire()
+        except TimeoutError:
+            raise Unreached(f"{self.name}: other questions to it took {LONGEST:g} s; try again later") from None
+        finally:
+            self._waiting -= 1
+        if self._over:
+            self._places.release()
+            raise self._gone()
+
+    async def _leave(self, number: int, answer: _Open) -> None:
+        """Whoever asked is gone, or has what he wanted. The place is free once the other end has said END, else a while
+        later."""
+        answer.left = answer.over = True
+        answer.waiting.clear()
+        if answer.ended or self._over:
+            self._free(number)
+            return
+        asyncio.get_running_loop().call_later(SILENCE, self._free, number)
+        with contextlib.suppress(VoipfleetError, TimeoutError):
+            async with asyncio.timeout(CANCEL_SECONDS):
+                await self._say(types.CANCEL, Cancel(number))
+
+    def _free(self, number: int) -> None:
+        if self._open.pop(number, None):
+            self._places.release()
 
     async def _next(self, answer: _Open) -> Data | End:
+        seconds = LONGEST if answer.heard else SILENCE
         try:
-            async with asyncio.timeout(SILENCE):
+            async with asyncio.timeout(seconds):
                 while not answer.waiting and not self._over:
                     answer.news.clear()
                     await answer.news.wait()
         except TimeoutError:
-            raise Unreached(f"{self.name}: no answer within {SILENCE:g} s; see its log (a release that cannot be"
-                                 " asked says nothing)") from None  # fmt: skip
+            why = "" if answer.heard else " (a release that cannot be asked says nothing)"
+            raise Unreached(f"{self.name}: no answer within {seconds:g} s; see its log{why}") from None
         if not answer.waiting:
             raise self._gone()
         return answer.waiting.popleft()
 
-    async def _grant(self, number: int, answer: _Open) -> None:
+    async def _grant(self, number: int, answer: _Open, cost: int) -> None:
         """What was taken may come anew, said from time to time."""
-        waiting = sum(len(message.body) for message in answer.waiting if isinstance(message, Data))
-        free = messages.WINDOW - answer.credit - waiting
-        if free >= GRANT:
+        answer.taken += cost
+        if answer.taken >= GRANT:
+            free, answer.taken = answer.taken, 0
             answer.credit += free
             await self._say(types.MORE, More(number, free))
 

@@ -1,10 +1,11 @@
 """What travels when one instance asks another (docs/link.md). Arrays on the wire: the order is the format.
 
 Who asks names each question by a number of his own. Answers come in pieces, never more than he has room for: WINDOW
-bytes at first, then what MORE adds.
+bytes at first, then what MORE adds. A piece takes MIN_COST of it at least, so their number is bounded too.
 """
 
 import json
+import re
 from typing import Annotated
 
 import msgspec
@@ -14,10 +15,13 @@ from voipfleet.records.messages import Status
 
 WINDOW = 256 << 10  # bytes of an answer that may be on their way
 MAX_DATA = 64 << 10  # bytes of one piece
+MIN_COST = 1 << 10  # bytes of the window that a piece takes, however short it is
+AT_ONCE = 4  # questions that one session answers at a time
 MAX_ARGUMENTS = 16 << 10
 MAX_RESULT = 512 << 10
 MAX_HOPS = 8  # instances that a question, or what is said of a host, may pass
 MAX_SENTENCE = 2000  # characters of an error
+_ODD = re.compile(r"[^A-Za-z0-9._-]")
 
 Uuid = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 Number = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
@@ -35,10 +39,15 @@ class Ask(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Data(msgspec.Struct, array_like=True, frozen=True):
-    """The next piece of an answer."""
+    """The next piece of an answer; an empty one says no more than that it is being worked on."""
 
     number: Number
     body: Annotated[bytes, msgspec.Meta(max_length=MAX_DATA)]
+
+
+def cost(piece: bytes) -> int:
+    """What a piece takes of the window, at both ends."""
+    return max(len(piece), MIN_COST)
 
 
 class Unreached(VoipfleetError):
@@ -74,11 +83,16 @@ class Behind(msgspec.Struct, array_like=True, frozen=True):
 
     uuid: Uuid
     hops: Annotated[list[Uuid], msgspec.Meta(min_length=1, max_length=MAX_HOPS)]
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    name: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9._-]{1,64}\\Z")]
     address: Annotated[str, msgspec.Meta(max_length=64)]
     key: Annotated[str, msgspec.Meta(max_length=64)]
     connected: Number
     status: Status
+
+
+def host_name(name: str) -> str:
+    """As it may stand in Behind: a listed name may be an IPv6 address."""
+    return _ODD.sub("-", name)[:64] or "-"
 
 
 encode = msgspec.msgpack.Encoder().encode

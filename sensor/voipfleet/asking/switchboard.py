@@ -126,7 +126,7 @@ class ServerLine:
 
     def status(self, status: Status) -> None:
         peer = self._peer
-        self._board.told(Behind(peer.sensor_uuid, [self._board._own], peer.name, peer.address,
+        self._board.told(Behind(peer.sensor_uuid, [self._board._own], messages.host_name(peer.name), peer.address,
                                 keys.fingerprint(peer.key), self._since, status), "")  # fmt: skip
 
     def take(self, kind: int, body: bytes) -> bool:

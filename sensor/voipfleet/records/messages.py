@@ -12,6 +12,10 @@ CALL, PROBE, GAP = 1, 2, 3
 CHECKPOINT = 0  # of an open call: stays in the outbox, and is replaced by the call's record
 
 MAX_ROWS, MAX_BATCH_BYTES, WINDOW = 500, 512 << 10, 8
+MAX_COUNTERS = 256  # of a status
+MAX_TEXT = 1024  # characters of each of its texts
+
+Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
 
 
 class Row(msgspec.Struct, array_like=True, frozen=True):
@@ -63,10 +67,10 @@ class Welcome(msgspec.Struct, array_like=True, frozen=True):
 class Status(msgspec.Struct, array_like=True, frozen=True):
     """What a sensor tells about itself every few seconds, for the registry of sensors."""
 
-    name: str
+    name: Text
     sensor_id: int
-    version: str
-    mode: str
-    site: str
+    version: Text
+    mode: Text
+    site: Text
     started: int  # ns since the epoch
-    counters: dict[str, int]
+    counters: Annotated[dict[Annotated[str, msgspec.Meta(max_length=64)], int], msgspec.Meta(max_length=MAX_COUNTERS)]

@@ -11,7 +11,7 @@ from support.wires import pair
 from voipfleet.asking import answerer as answering
 from voipfleet.asking import messages
 from voipfleet.asking.asker import no_data
-from voipfleet.asking.messages import Ask, Behind, End
+from voipfleet.asking.messages import Ask, Behind, Data, End
 from voipfleet.asking.switchboard import Switchboard
 from voipfleet.central.ingest import serve_records
 from voipfleet.central.store import Peer
@@ -42,6 +42,7 @@ async def test_a_sensor_answers_between_acknowledgements(caplog):
             await far.send(kind, body)
         with caplog.at_level(logging.WARNING):
             assert await target.recv_ack() == ack
+        assert await asyncio.wait_for(anext(far), 5) == (types.DATA, messages.encode(Data(7, b"")))  # it has begun
         kind, body = await asyncio.wait_for(anext(far), 5)
         assert kind == types.END and messages.decoder(End)(body).body == b'{"command": "version", "who": "root@hq"}'
     assert caplog.text.count("a frame of type 99, which is not for a sensor; ignored") == 1

@@ -23,7 +23,8 @@ MESSAGES = st.one_of(
     st.builds(End, NUMBERS, st.text(max_size=50), st.binary(max_size=100)),
     st.builds(More, NUMBERS, st.integers(1, messages.WINDOW)),
     st.builds(Cancel, NUMBERS),
-    st.builds(Behind, UUIDS, st.lists(UUIDS, min_size=1, max_size=8), st.text(min_size=1, max_size=64),
+    st.builds(Behind, UUIDS, st.lists(UUIDS, min_size=1, max_size=8),
+              st.from_regex(r"[A-Za-z0-9._-]{1,64}", fullmatch=True),
               st.text(max_size=64), st.text(max_size=64), NUMBERS, STATUSES),
 )  # fmt: skip
 KINDS = (Ask, Data, End, More, Cancel, Behind)
@@ -42,7 +43,13 @@ TOO_MUCH = [
     Cancel(1 << 63),
     Behind(b"u" * 16, [], "n", "", "", 0, Status("n", 0, "", "", "", 0, {})),
     Behind(b"u" * 16, [b"h" * 16] * 9, "n", "", "", 0, Status("n", 0, "", "", "", 0, {})),
-    Behind(b"u" * 16, [b"h" * 16], "", "", "", 0, Status("n", 0, "", "", "", 0, {})),
+    *(
+        Behind(b"u" * 16, [b"h" * 16], name, "", "", 0, Status("n", 0, "", "", "", 0, {}))
+        for name in ("", "n" * 65, "a b", "a\n", "br\x1b[2J", "n\u00e9")
+    ),
+    Behind(b"u" * 16, [b"h" * 16], "n", "", "", 0, Status("n", 0, "", "", "", 0, {str(n): n for n in range(257)})),
+    Behind(b"u" * 16, [b"h" * 16], "n", "", "", 0, Status("n", 0, "", "", "", 0, {"c" * 65: 1})),
+    Behind(b"u" * 16, [b"h" * 16], "n", "", "", 0, Status("n", 0, "", "", "s" * 1025, 0, {})),
 ]
 
 
@@ -67,6 +74,12 @@ def test_fields_that_a_later_release_adds_are_passed_over():
     later = [*msgspec.msgpack.decode(messages.encode(Cancel(7))), "more", 1]
     assert messages.decoder(Cancel)(messages.encode(later)) == Cancel(7)
     assert messages.decoder(End)(messages.encode([3])) == End(3)
+
+
+@pytest.mark.parametrize("name", ["branch1", "2001:db8::1", "a b", "", "x" * 99, "n\u00e9"])
+def test_any_name_of_a_host_can_be_told(name):
+    told = Behind(b"u" * 16, [b"h" * 16], messages.host_name(name), "", "", 0, Status("n", 0, "", "", "", 0, {}))
+    assert messages.decoder(Behind)(messages.encode(told)) == told
 
 
 @given(st.dictionaries(st.text(max_size=5), st.integers(), max_size=5))

@@ -3,11 +3,13 @@
 import asyncio
 import hashlib
 import itertools
+import json
 import os
 import time
 
 import pytest
 from support.asked import session, until
+from support.wires import pair
 from voipfleet.asking import answerer as answering
 from voipfleet.asking import asker as asking
 from voipfleet.asking import messages
@@ -95,7 +97,7 @@ async def test_who_is_gone_is_not_answered_any_more():
         await asyncio.sleep(0.05)
         asked.cancel()
         await until(lambda: ended)
-        assert not answerer._running and not asker._open
+        await until(lambda: not answerer._running and not asker._open)
 
 
 async def test_a_taker_that_fails_cancels_the_answer():
@@ -128,34 +130,80 @@ async def test_the_end_of_the_session_is_an_error_in_words():
 
 async def test_silence_is_an_error_in_words(monkeypatch):
     monkeypatch.setattr(asking, "SILENCE", 0.05)
+    near, _ = pair()  # whose other end knows nothing of questions
+    asker = asking.Asker(near, "branch1")
+    for _ in range(2 * messages.AT_ONCE):
+        with pytest.raises(VoipfleetError, match=r"^branch1: no answer within 0.05 s; .* cannot be asked says nothing"):
+            await asker.ask(TARGET, "status", {}, "root", no_data)
+        await asyncio.wait_for(anext(near.other), 1)
+        await asyncio.wait_for(anext(near.other), 1)
+    await until(lambda: not asker._open)
+
+
+async def test_what_takes_long_is_waited_for(monkeypatch):
+    monkeypatch.setattr(asking, "SILENCE", 0.05)
+    monkeypatch.setattr(asking, "LONGEST", 0.5)
 
     async def run(ask, send):
-        await asyncio.sleep(60)
+        await asyncio.sleep(json.loads(ask.arguments)["seconds"])
+        return {}
 
     async with session(run) as (asker, answerer, *_):
-        with pytest.raises(VoipfleetError, match="branch1: no answer within"):
-            await asker.ask(TARGET, "status", {}, "root", no_data)
+        assert await asker.ask(TARGET, "erase", {"seconds": 0.3}, "root", no_data) == {}
+        with pytest.raises(VoipfleetError, match=r"^branch1: no answer within 0.5 s; see its log$"):
+            await asker.ask(TARGET, "erase", {"seconds": 60}, "root", no_data)
         await until(lambda: not answerer._running)  # it was cancelled there
 
 
-async def test_few_commands_at_once():
-    go = asyncio.Event()
+async def test_few_commands_at_once_and_the_others_wait():
+    at_once = most = 0
 
     async def run(ask, send):
-        await go.wait()
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await asyncio.sleep(0.05)
+        at_once -= 1
+        return {"number": ask.number}
+
+    async with session(run) as (asker, *_):
+        asked = [asyncio.create_task(asker.ask(TARGET, "probe", {}, "root", no_data)) for _ in range(13)]
+        assert [await task for task in asked] == [{"number": number} for number in range(1, 14)]
+    assert most == messages.AT_ONCE
+
+
+async def test_who_asks_anew_after_many_that_he_cancelled_is_not_refused():
+    async def run(ask, send):
+        await asyncio.sleep(60 if ask.command == "long" else 0)
         return {}
 
     async with session(run) as (asker, *_):
+        for _ in range(5):
+            asked = [asyncio.create_task(asker.ask(TARGET, "long", {}, "root", no_data)) for _ in range(6)]
+            await asyncio.sleep(0.01)
+            for task in asked:
+                task.cancel()
+            more = [asyncio.create_task(asker.ask(TARGET, "short", {}, "root", no_data)) for _ in range(6)]
+            assert [await task for task in more] == [{}] * 6
+            await asyncio.gather(*asked, return_exceptions=True)
+        await until(lambda: not asker._open)
+
+
+async def test_who_waits_for_a_place_is_told_of_the_end_of_the_session_and_of_too_long_a_wait(monkeypatch):
+    async def run(ask, send):
+        await asyncio.sleep(60)
+
+    async with session(run) as (asker, _, near, _):
         asked = [asyncio.create_task(asker.ask(TARGET, "probe", {}, "root", no_data)) for _ in range(6)]
-        await asyncio.sleep(0.05)
-        refused = [task for task in asked if task.done()]
-        assert len(refused) == 2
-        for task in refused:
-            with pytest.raises(VoipfleetError, match="4 commands run already over this connection; try again later"):
+        await asyncio.sleep(0.02)
+        monkeypatch.setattr(asking, "LONGEST", 0.02)
+        with pytest.raises(VoipfleetError, match=r"^branch1: other questions to it took 0.02 s; try again later$"):
+            await asker.ask(TARGET, "probe", {}, "root", no_data)
+        await near.close()
+        for task in asked:
+            with pytest.raises(VoipfleetError, match="branch1: the connection ended"):
                 await task
-        go.set()
-        assert [await task for task in asked if task not in refused] == [{}] * 4
-        assert await asker.ask(TARGET, "probe", {}, "root", no_data) == {}
+    assert not asker._open and not asker._waiting
 
 
 async def test_questions_that_wait_are_bounded_too(monkeypatch):
