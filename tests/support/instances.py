@@ -73,8 +73,10 @@ class Store:
         if self.held:
             raise VoipfleetError("1 of the calls to erase are held; release them first")
         self.done.append((uuid, number))
-        found = self.records.pop(uuid.hex(), None) if uuid else next(iter(self.records.values()), None)
-        return found[1] if found else []
+        names = [uuid.hex()] if uuid else list(self.records)[:1]
+        found = [self.records.pop(name) for name in names if name in self.records]
+        self.records = self.records if uuid else {}
+        return found[0][1] if found else []
 
 
 class Stored:

@@ -3,141 +3,147 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from voipfleet.asking.messages import Unreached
 from voipfleet.errors import VoipfleetError
 from voipfleet.manage import hosts
+from voipfleet.manage.everywhere import Work, each
+from voipfleet.manage.onrecord import on_record
 from voipfleet.manage.own import as_object, store_of
 from voipfleet.manage.request import LISTENERS, Request
 
 MAX_OFFSET = 1 << 50
-AT_ONCE = 8  # hosts that are asked at a time
+
+_erasing: set[asyncio.Task] = set()  # a task that nobody knows may be collected while it works
+
+Part = tuple[bytes, bytes]  # its uuid, and that of the host that has it
+Record = Callable[[bytes], Awaitable[list[Part] | None]]
 
 
 async def find(service, request: Request) -> dict:
     """A call's record, and which hosts have packets of it."""
-    record, parts = await _parts(service, request.text("call"))
-    service.tell_audit("pcap_find", who=request.who, call=record.uuid.hex())
-    return {"call": as_object(record), "holders": [_holder(service, *part) for part in parts]}
+    with on_record(service, "pcap_find", request.who, call=request.named("call")) as line:
+        record, parts = await _parts(service, request.text("call"))
+        line["call"] = record.uuid.hex()
+        return {"call": as_object(record), "holders": [_holder(service, *part) for part in parts]}
 
 
 async def fetch(service, request: Request) -> dict:
     """The packets of a call that one host has, as its files have them."""
-    uuid, offset, sent = request.uuid(), request.whole("offset", 0, MAX_OFFSET), 0
-    audio = request.yes("audio", True) and LISTENERS in request.groups
-    target = _target(service, request)
+    given = {"sensor": service.name, "call": request.named("uuid"), "bytes": 0, "audio": False}
+    with on_record(service, "pcap_fetch", request.who, **given) as line:
+        uuid, offset, target = request.uuid(), request.whole("offset", 0, MAX_OFFSET), _target(service, request)
+        line["sensor"] = hosts.called(service, target)
+        line["audio"] = audio = request.yes("audio", True) and LISTENERS in request.groups
 
-    async def send(data: bytes) -> None:
-        nonlocal sent
-        await request.send(data)
-        sent += len(data)
+        async def send(data: bytes) -> None:
+            await request.send(data)
+            line["bytes"] += len(data)
 
-    result = "failed"
-    try:
         if target:
             arguments = {"uuid": uuid.hex(), "offset": offset, "audio": audio}
-            said = await hosts.ask(service, request, target, "fetch", arguments, send)
-        else:
-            said = await store_of(service).fetch(uuid, offset, audio, send)
-            said |= {"name": service.name, "clock_offset_ms": service.clock_offset_ms()}
-        result = "ok"
-        return said
-    except (asyncio.CancelledError, ConnectionError):
-        result = "left"
-        raise
-    finally:
-        service.tell_audit("pcap_fetch", who=request.who, sensor=hosts.called(service, target), call=uuid.hex(),
-                           bytes=sent, audio=audio, result=result)  # fmt: skip
+            return await hosts.ask(service, request, target, "fetch", arguments, send)
+        said = await store_of(service).fetch(uuid, offset, audio, send)
+        return said | {"name": service.name, "clock_offset_ms": service.clock_offset_ms()}
 
 
 async def hold(service, request: Request) -> dict:
     """Keep a copy of a call's packets that retention never removes; at a central its record too."""
-    why = request.text("why", "")
-    if (uuid := _of_database(service, request)) is not None:
+    with _sound(service, request, "hold"):
+        why = request.text("why", "")
+
+    async def record(uuid: bytes) -> None:
         await service.stored.call(service.stored.store.hold, uuid, request.who, why)
-    return await _of_call(service, request, "hold", {"why": why}, lambda pool, uuid: pool.hold(uuid, request.who, why))
+
+    return await _of_call(service, request, "hold", {"why": why}, record,
+                          lambda pool, uuid: pool.hold(uuid, request.who, why))  # fmt: skip
 
 
 async def release(service, request: Request) -> dict:
     """Give a held call back to retention."""
-    if (uuid := _of_database(service, request)) is not None:
+
+    async def record(uuid: bytes) -> None:
         await service.stored.call(service.stored.store.release, uuid)
-    return await _of_call(service, request, "release", {}, lambda pool, uuid: pool.release(uuid))
+
+    return await _of_call(service, request, "release", {}, record, lambda pool, uuid: pool.release(uuid))
 
 
 async def erase(service, request: Request) -> dict:
     """Erase a call, or all calls of a number: at a central its records, and packets wherever they are. Where one of
-    them is held there, nothing is erased."""
-    number = request.text("number", "")
-    if bool(number) == ("uuid" in request.arguments):
-        raise VoipfleetError("erase: give a call or a number, one of both")
-    if not number:
-        return await _of_call(service, request, "erase", {}, lambda pool, uuid: pool.erase(uuid))
-    parts = await service.stored.call(service.stored.store.erase, None, number) if service.stored else []
-    known = [known.uuid for known in service.board.routes]
-    everybody = dict.fromkeys([service.own_uuid, *known, *dict(parts).values()])
-    asked = [(uuid, hosts.called(service, uuid), {"number": number}) for uuid in everybody]
-    done, missed = await _each(service, request, "erase", asked, lambda pool, _: pool.erase(number))
-    _audit(service, request, "erase", "", done, missed)
-    return {"records": len(parts), "done": done, "missed": missed}
+    them is held there, nothing is erased. To its end, also where whoever asked goes away: what was begun would be
+    neither here nor gone."""
+    task = asyncio.create_task(_erase(service, request))
+    _erasing.add(task)
+    task.add_done_callback(_erasing.discard)
+    return await asyncio.shield(task)
 
 
 # -- inside ------------------------------------------------------------------------------------------
 
-Work = Callable[[object, bytes], Awaitable[dict]]
+
+async def _erase(service, request: Request) -> dict:
+    with _sound(service, request, "erase"):
+        number = request.text("number", "")
+        if bool(number) == ("uuid" in request.arguments):
+            raise VoipfleetError("erase: give a call or a number, one of both")
+    if number:
+        return await _erase_number(service, request, number)
+    erased = {}
+
+    async def records(uuid: bytes) -> list[Part]:
+        parts = await service.stored.call(service.stored.store.erase, uuid)
+        if not parts:
+            raise _unknown(service)
+        erased["records"] = len(parts)
+        return parts
+
+    return erased | await _of_call(service, request, "erase", {}, records, lambda pool, uuid: pool.erase(uuid))
 
 
-def _of_database(service, request: Request) -> bytes | None:
-    """The call that is meant, where this instance's database has it and no single host is named."""
-    if service.stored and not _target(service, request) and not request.yes("here"):
-        return request.uuid()
-    return None
+async def _erase_number(service, request: Request, number: str) -> dict:
+    parts = await _records_of(service, request, number)
+    known = [known.uuid for known in service.board.routes]
+    asked = [(uuid, {"number": number}) for uuid in dict.fromkeys([service.own_uuid, *known, *dict(parts).values()])]
+    done, missed = await each(service, request, "erase", asked, lambda pool, _: pool.erase(number))
+    try:  # records that were on their way when the first were erased
+        parts += await _records_of(service, request, number, only_faults=True)
+    except VoipfleetError as error:
+        fault = f"{error}; records that came meanwhile may be left"
+        missed.append({"sensor": service.own_uuid.hex(), "name": service.name, "error": fault, "later": False})
+    return {"records": len(parts), "done": done, "missed": missed}
 
 
-async def _of_call(service, request: Request, command: str, arguments: dict, work: Work) -> dict:
-    """At the host that is named; else at all that have packets of the call; here where no database says who has."""
-    uuid, target = request.uuid(), _target(service, request)
-    if _of_database(service, request) is not None:
-        if command == "erase":
-            parts = await service.stored.call(service.stored.store.erase, uuid)
-            if not parts:
-                raise _unknown(service)
-        else:
-            _, parts = await _parts(service, uuid.hex())
-        asked = [(origin, hosts.called(service, origin), {"uuid": part.hex(), **arguments}) for part, origin in parts]
-    else:
+async def _records_of(service, request: Request, number: str, only_faults: bool = False) -> list[Part]:
+    """Erased from the database, where there is one."""
+    if not service.stored:
+        return []
+    with on_record(service, "erase", request.who, sensor=service.name, call="", only_faults=only_faults):
+        return list(await service.stored.call(service.stored.store.erase, None, number))
+
+
+def _sound(service, request: Request, command: str):
+    """A line in the audit log where what is asked cannot be meant."""
+    call = request.named("uuid")
+    return on_record(service, command, request.who, sensor=service.name, call=call, only_faults=True)
+
+
+async def _of_call(service, request: Request, command: str, arguments: dict, record: Record, work: Work) -> dict:
+    """At the host that is named; else at all that have packets of the call, after `record(uuid)` in the database; here
+    where no database says who has."""
+    with _sound(service, request, command):
+        uuid, target = request.uuid(), _target(service, request)
+        central = bool(service.stored) and not target and not request.yes("here")
+    if not central:
         host = target or service.own_uuid
-        asked = [(host, hosts.called(service, host), {"uuid": uuid.hex(), **arguments})]
-    done, missed = await _each(service, request, command, asked, work)
-    _audit(service, request, command, uuid.hex(), done, missed)
-    if missed and _of_database(service, request) is None:
-        raise VoipfleetError(missed[0]["error"])
-    erased = {"records": len(asked)} if command == "erase" and _of_database(service, request) is not None else {}
-    return {**erased, "done": done, "missed": missed}
-
-
-async def _each(service, request: Request, command: str, asked: list, work: Work) -> tuple[list[dict], list[dict]]:
-    """What each of `asked` (uuid, name, arguments) says, and which could not; `later`: it is erased there when it is
-    back."""
-    places, done, missed = asyncio.Semaphore(AT_ONCE), [], []
-
-    async def one(uuid: bytes, name: str, arguments: dict) -> None:
-        here = {"here": True} if "uuid" in arguments else {}
-        async with places:
-            try:
-                if uuid != service.own_uuid:
-                    said = await hosts.ask(service, request, uuid, command, arguments | here)
-                elif service.pool is None and len(asked) > 1:
-                    return  # nothing is kept here
-                else:
-                    said = await work(store_of(service), bytes.fromhex(arguments.get("uuid", "")))
-                done.append({"sensor": uuid.hex(), "name": name, **said})
-            except VoipfleetError as error:
-                later = isinstance(error, Unreached) and command == "erase" and service.later is not None
-                later = later and service.later.add(uuid, arguments | here, hosts.asker(service, request))
-                missed.append({"sensor": uuid.hex(), "name": name, "error": str(error), "later": later})
-
-    await asyncio.gather(*(one(*host) for host in asked))
-    return done, missed
+        done, missed = await each(service, request, command, [(host, {"uuid": uuid.hex(), **arguments})], work)
+        if missed and not missed[0]["later"]:
+            raise VoipfleetError(missed[0]["error"])
+        return {"done": done, "missed": missed}
+    with on_record(service, command, request.who, sensor=service.name, call=uuid.hex()):
+        parts = await record(uuid)
+        if parts is None:
+            _, parts = await _parts(service, uuid.hex())
+    asked = [(origin, {"uuid": part.hex(), **arguments}) for part, origin in parts]
+    done, missed = await each(service, request, command, asked, work)
+    return {"done": done, "missed": missed}
 
 
 async def _parts(service, name: str):
@@ -161,12 +167,6 @@ def _holder(service, part: bytes, origin: bytes) -> dict:
     return {"sensor": origin.hex(), "name": hosts.called(service, origin), "uuid": part.hex(),
             "state": hosts.state(service, origin), "since": hosts.since(service, origin),
             "clock_offset_ms": hosts.offset_ms(service, origin)}  # fmt: skip
-
-
-def _audit(service, request: Request, command: str, uuid: str, done: list, missed: list) -> None:
-    for group, result in ((done, "ok"), (missed, "failed")):
-        for one in group:
-            service.tell_audit(command, who=request.who, sensor=one["name"], call=uuid, result=result)
 
 
 def _target(service, request: Request) -> bytes:

@@ -40,6 +40,11 @@ class Request:
             raise VoipfleetError(f"{name}: is no uuid; give its 32 hexadecimal digits")
         return found
 
+    def named(self, name: str = "uuid") -> str:
+        """The uuid that an argument is, for the audit log, into which nothing else gets of what may stand there."""
+        text = self.arguments.get(name)
+        return as_uuid(text).hex() if isinstance(text, str) else ""
+
     def whole(self, name: str, default: int, most: int) -> int:
         """An argument that is a whole number from 0 to `most`; `ctl` may give it as text."""
         value = self.arguments.get(name, default)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+from types import SimpleNamespace
 
 import pytest
 from support.instances import Instance, Pool, Store
@@ -10,7 +11,8 @@ from support.joined import joined
 from voipfleet.asking.asker import no_data
 from voipfleet.asking.messages import Unreached
 from voipfleet.calls.record import CallRecord
-from voipfleet.manage import later, table
+from voipfleet.errors import VoipfleetError
+from voipfleet.manage import later, packets, table
 from voipfleet.manage.later import Later
 from voipfleet.manage.request import ALL, Request
 
@@ -42,6 +44,13 @@ async def at_work(instance):
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+async def put(waiting, host, arguments):
+    """Whether it waits now, as after a command that did not get there."""
+    await waiting.begin([(host, arguments)], "ann@hq")
+    await waiting.ended(host, arguments, "ann@hq", over=False)
+    return waiting.keeps(host, arguments, "ann@hq")
 
 
 async def until(condition):
@@ -81,7 +90,7 @@ async def test_who_says_no_himself_is_not_asked_again(tmp_path, caplog):
     async with joined(one.board, hq.board, uuid=ONE, name="one", central=HQ):
         said = await erase(hq, uuid=CALL.hex())
     assert said["missed"][0]["later"] is False and not hq.later.waiting
-    hq.later.add(ONE, {"uuid": PART.hex(), "here": True}, "ann@hq")
+    await put(hq.later, ONE, {"uuid": PART.hex(), "here": True})
     async with at_work(hq), joined(one.board, hq.board, uuid=ONE, name="one", central=HQ):
         await until(lambda: not hq.later.waiting)
     assert "one: what was to be erased there while it was away is not: " in caplog.text
@@ -98,7 +107,7 @@ async def test_who_breaks_off_is_asked_again(tmp_path):
         return {"done": [], "missed": []}
 
     one.board._answers = answers
-    hq.later.add(ONE, {"number": "5"}, "ann@hq")
+    await put(hq.later, ONE, {"number": "5"})
     async with at_work(hq), joined(one.board, hq.board, uuid=ONE, name="one", central=HQ):
         await until(lambda: not hq.later.waiting)
     assert times == ["erase"] * 3
@@ -113,6 +122,116 @@ async def test_that_a_host_further_on_is_away_is_known_through_others(tmp_path):
             await hq.board.ask(ONE, "version", {}, "x", no_data)
 
 
+async def test_a_host_that_never_answers_keeps_no_other_waiting(tmp_path, monkeypatch):
+    """One of an older release, of which nobody knows whether it will ever say anything."""
+    monkeypatch.setattr(later, "AT_ONCE", 2)
+    hq, one, times = center(tmp_path), Instance(ONE, "one", pool=Pool({PART: 9})), []
+    ask_of = hq.board.ask
+
+    async def ask(uuid, *more):
+        if uuid == ONE:
+            return await ask_of(uuid, *more)
+        times.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(0.3)
+        raise Unreached("old: no answer")
+
+    monkeypatch.setattr(hq.board, "ask", ask)
+    for number in range(3):
+        await put(hq.later, RELAY, {"uuid": bytes([number] * 16).hex(), "here": True})
+    await put(hq.later, ONE, {"uuid": PART.hex(), "here": True})
+    async with (joined(Instance(RELAY, "old").board, hq.board, uuid=RELAY, name="old", central=HQ),
+                joined(one.board, hq.board, uuid=ONE, name="one", central=HQ), at_work(hq)):  # fmt: skip
+        await until(lambda: one.pool.done)
+        assert len(times) == 1
+        await until(lambda: len(times) == 3)
+    assert times[1] - times[0] > 0.35 and times[2] - times[1] > 0.45  # silence and a pause, which doubles
+    assert len(hq.later.waiting) == 3
+
+
+async def test_as_many_hosts_as_may_be_are_asked_at_a_time_the_others_after_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(later, "AT_ONCE", 2)
+    hq, most, now = center(tmp_path), [], set()
+
+    async def ask(uuid, *_):
+        now.add(uuid)
+        most.append(len(now))
+        await asyncio.sleep(0.03)
+        now.discard(uuid)
+        return {"done": [], "missed": []}
+
+    monkeypatch.setattr(hq.board, "ask", ask)
+    monkeypatch.setattr(hq.board.routes, "get", lambda uuid: SimpleNamespace(uuid=uuid, name="x", way=lambda: True))
+    for number in range(7):
+        await put(hq.later, bytes([number] * 16), {"uuid": PART.hex(), "here": True})
+    async with at_work(hq):
+        await until(lambda: not hq.later.waiting)
+    assert max(most) == 2 and len(most) == 7
+
+
+async def test_who_asks_may_leave_and_it_is_erased_all_the_same(tmp_path):
+    hq, one, go = center(tmp_path), Instance(ONE, "one", pool=Pool({PART: 9})), asyncio.Event()
+    erases = one.pool.erase
+
+    async def slow(what):
+        await go.wait()
+        return await erases(what)
+
+    one.pool.erase = slow
+    async with joined(one.board, hq.board, uuid=ONE, name="one", central=HQ):
+        asking = asyncio.create_task(erase(hq, uuid=CALL.hex()))
+        await until(lambda: hq.later.waiting)
+        assert Later(tmp_path).waiting == hq.later.waiting  # on the disk before anybody was asked
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert not one.pool.done
+        async with at_work(hq):  # what a command is about is not asked twice
+            await asyncio.sleep(0.1)
+        go.set()
+        await until(lambda: not hq.later.waiting and len(hq.audit) == 2)
+    assert one.pool.done == [("erase", PART)] and Later(tmp_path).waiting == []
+    assert [(fields["sensor"], fields["result"]) for _, fields in hq.audit] == [("hq", "ok"), ("one", "ok")]
+
+
+async def test_what_was_not_done_when_this_instance_ended_is_done_after_the_next_start(tmp_path):
+    hq, one = center(tmp_path), Instance(ONE, "one", pool=Pool({PART: 9}))
+
+    async def slow(what):
+        await asyncio.sleep(60)
+
+    erases, one.pool.erase = one.pool.erase, slow
+    async with joined(one.board, hq.board, uuid=ONE, name="one", central=HQ):
+        asking = asyncio.create_task(erase(hq, uuid=CALL.hex()))
+        await until(lambda: one.pool.done == [] and hq.later.waiting and one.board)
+        await asyncio.sleep(0.05)
+        for task in list(packets._erasing):  # as at the end of the process
+            task.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+    assert hq.audit[-1][1] == {"who": "ann", "sensor": "one", "call": CALL.hex(), "result": "left"}
+    again, one.pool.erase = center(tmp_path), erases
+    async with at_work(again), joined(one.board, again.board, uuid=ONE, name="one", central=HQ):
+        await until(lambda: not again.later.waiting)
+    assert one.pool.done == [("erase", PART)]
+
+
+async def test_records_that_a_host_had_to_send_are_erased_after_it_has_erased(tmp_path):
+    hq, one, away = center(tmp_path), Instance(ONE, "one", pool=Pool({})), []
+    store = hq.stored.store
+
+    def erase_of(uuid, number):
+        if not away:
+            away.append(1)
+            raise VoipfleetError("database: is away")
+        store.done.append((uuid, number, list(one.pool.done)))
+        return []
+
+    await put(hq.later, ONE, {"number": "5"})
+    store.erase = erase_of
+    async with at_work(hq), joined(one.board, hq.board, uuid=ONE, name="one", central=HQ):
+        await until(lambda: not hq.later.waiting)
+    assert store.done == [(None, "5", [("erase", "5")] * 2)]  # the first time the database did not answer
+
+
 def _behind():
     from voipfleet.asking.messages import Behind
     from voipfleet.records.messages import Status
@@ -120,17 +239,19 @@ def _behind():
     return Behind(ONE, [RELAY], "one", "", "", 0, Status("one", 0, "", "", "", 0, {}))
 
 
-def test_it_is_bounded_and_a_disk_that_refuses_is_told(tmp_path, monkeypatch, caplog):
+async def test_it_is_bounded_and_a_disk_that_refuses_is_told(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(later, "MAX_WAITING", 2)
     waiting = Later(tmp_path)
-    assert [waiting.add(ONE, {"number": text}, "x") for text in ("1", "2", "2", "3")] == [True, True, True, False]
+    assert [await put(waiting, ONE, {"number": text}) for text in ("1", "2", "2", "3")] == [True, True, True, False]
     assert [one["arguments"]["number"] for one in Later(tmp_path).waiting] == ["1", "2"]
     gone = Later(tmp_path / "gone")
-    assert not gone.add(ONE, {"number": "1"}, "x") and not gone.waiting
+    assert not await put(gone, ONE, {"number": "1"}) and not gone.waiting
     assert "cannot be written" in caplog.text
 
 
-@pytest.mark.parametrize("text", ["[{", "5", "\x00"])
+@pytest.mark.parametrize(
+    "text", ["[{", "5", "\x00", "[5]", '[{"sensor": "x", "arguments": {}, "who": ""}]', "[" * 9999]
+)
 def test_a_damaged_file_is_told(tmp_path, text, caplog):
     (tmp_path / later.FILE).write_text(text)
     assert Later(tmp_path).waiting == []

@@ -176,7 +176,7 @@ async def test_a_call_is_erased_where_it_can_be_and_who_was_not_reached_is_named
         assert "not connected" in said["missed"][0]["error"] and said["missed"][0]["sensor"] == TWO.hex()
         assert not one.pool.calls
         results = [(fields["sensor"], fields["result"]) for event, fields in center.audit if event == "erase"]
-        assert results == [("one", "ok"), (TWO.hex()[:8], "failed")]
+        assert sorted(results[1:]) == [(TWO.hex()[:8], "failed"), ("one", "ok")] and results[0] == ("hq", "ok")
 
 
 async def test_a_number_is_erased_everywhere_and_is_on_no_record():
@@ -184,9 +184,135 @@ async def test_a_number_is_erased_everywhere_and_is_on_no_record():
         said = await ask(center, "erase", number="+4930123456")
         assert (said["records"], len(said["done"]), said["missed"]) == (2, 2, [])
         assert one.pool.done == other.pool.done == [("erase", "+4930123456")]
-        assert center.stored.store.done == [(None, "+4930123456")]
+        assert center.stored.store.done == [(None, "+4930123456")] * 2  # before the hosts, and after them
         for instance in (center, one, other):
             assert instance.audit and "4930123456" not in repr(instance.audit)
+
+
+async def test_records_that_were_on_their_way_are_erased_after_the_hosts_were_asked():
+    async with fleet() as (center, one, _):
+        erases, store = one.pool.erase, center.stored.store
+
+        async def and_a_record_comes(what):
+            store.records["late"] = (RECORD, [(b"l" * 16, ONE)])
+            return await erases(what)
+
+        one.pool.erase = and_a_record_comes
+        said = await ask(center, "erase", number="+4930123456")
+        assert not store.records and (said["records"], said["missed"]) == (3, [])
+
+        async def and_a_hold_comes(what):
+            store.held.add("x")
+            return await erases(what)
+
+        one.pool.erase = and_a_hold_comes
+        said = await ask(center, "erase", number="+4930123456")
+        assert len(said["done"]) == 2 and said["missed"][0]["sensor"] == HQ.hex()
+        assert said["missed"][0]["error"].endswith("release them first; records that came meanwhile may be left")
+
+
+# -- on record -------------------------------------------------------------------------------------
+
+
+def away(*_):
+    raise VoipfleetError("database: does not answer")
+
+
+@pytest.mark.parametrize(("command", "event", "arguments"), [
+    ("hold", "hold", {"uuid": CALL.hex(), "why": "x"}), ("release", "release", {"uuid": CALL.hex()}),
+    ("erase", "erase", {"uuid": CALL.hex()}), ("erase", "erase", {"number": "+4930123456"}),
+    ("find", "pcap_find", {"call": CALL.hex()}), ("fetch", "pcap_fetch", {"uuid": CALL.hex(), "sensor": ONE.hex()}),
+])  # fmt: skip
+async def test_what_fails_is_on_record_too(command, event, arguments):
+    call = arguments.get("uuid", arguments.get("call", ""))
+    for store in (Store({}), Store({})):
+        center = Instance(HQ, "hq", store=store)
+        for name in ("hold", "release", "erase", "find_call"):
+            setattr(store, name, away)
+        if command == "fetch":
+            center.stored = None
+        with pytest.raises(VoipfleetError):
+            await ask(center, command, **arguments)
+        ((said, fields),) = center.audit
+        assert (said, fields["who"], fields["call"], fields["result"]) == (event, "ann", call, "failed")
+        assert "4930123456" not in repr(center.audit)
+
+
+@pytest.mark.parametrize(("command", "event"), [
+    ("hold", "hold"), ("release", "release"), ("erase", "erase"), ("fetch", "pcap_fetch"), ("find", "pcap_find"),
+])  # fmt: skip
+@pytest.mark.parametrize("arguments", [
+    {"uuid": "../etc", "call": "a@b", "why": "x"}, {"uuid": 5, "call": 5}, {"uuid": CALL.hex(), "sensor": "x",
+    "call": "nobody"}, {"uuid": CALL.hex(), "why": 5, "sensor": 5, "call": []}, {"uuid": PART.hex(), "call": "no@x"},
+])  # fmt: skip
+async def test_what_cannot_be_meant_is_on_record_without_what_was_given(command, event, arguments):
+    center = Instance(HQ, "hq", store=Store({}), pool=Pool({}))
+    with contextlib.suppress(VoipfleetError):
+        await ask(center, command, **arguments)
+    assert center.audit[0][0] == event
+    assert all(fields["call"] in ("", CALL.hex(), PART.hex()) for _, fields in center.audit)
+
+
+async def test_a_hold_of_an_unknown_call_and_one_that_is_left_are_on_record():
+    async with fleet() as (center, one, _):
+        with pytest.raises(VoipfleetError, match="no call of that name"):
+            await ask(center, "hold", uuid=PART.hex(), why="x")
+        assert center.audit.pop() == ("hold", {"who": "ann", "sensor": "hq", "call": PART.hex(), "result": "failed"})
+        begun = asyncio.Event()
+
+        async def slow(*_):
+            begun.set()
+            await asyncio.sleep(60)
+
+        one.pool.hold = slow
+        holding = asyncio.create_task(ask(center, "hold", uuid=CALL.hex(), why="x"))
+        await begun.wait()
+        await asyncio.sleep(0.1)
+        holding.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await holding
+        results = {fields["sensor"]: fields["result"] for _, fields in center.audit}
+        assert results == {"hq": "ok", "one": "left", "two": "ok"}
+
+
+async def test_a_defect_at_one_host_leaves_no_other_without_a_line():
+    async with fleet() as (center, *_):
+        ask_of = center.board.ask
+
+        async def breaks(uuid, *more):
+            if uuid == ONE:
+                raise RuntimeError("a defect")
+            await asyncio.sleep(0.05)
+            return await ask_of(uuid, *more)
+
+        center.board.ask = breaks
+        said = await ask(center, "hold", uuid=CALL.hex(), why="x")
+        assert said["missed"][0]["error"] == "internal error (RuntimeError); the log has more, report it"
+        assert [host["name"] for host in said["done"]] == ["two"]
+        results = {fields["sensor"]: fields["result"] for _, fields in center.audit}
+        assert results == {"hq": "ok", "one": "failed", "two": "ok"}
+
+
+async def test_a_sensor_does_not_write_the_centrals_lines_and_says_only_so_much():
+    async with fleet() as (center, one, _):
+        odd = {"sensor": "fake", "name": "x" * 9000, "bytes": 7, "why": "y" * 9000, "at": 1 << 80, "more": ["z"] * 9000,
+               "done": [{"name": "inner", "calls": 1, "odd": "z" * 9000}, 5], "missed": []}  # fmt: skip
+
+        async def rogue(*_):
+            return odd
+
+        one.board._answers = rogue
+        said = await ask(center, "hold", uuid=CALL.hex(), why="x")
+        host = next(host for host in said["done"] if host["bytes"] == 7)
+        assert (host["sensor"], host["name"], host["at"]) == (ONE.hex(), "one", None) and "more" not in host
+        assert len(host["why"]) == 1024 and host["done"] == [{"name": "inner", "calls": 1}]
+        assert sorted(fields["sensor"] for _, fields in center.audit) == ["hq", "one", "two"]
+        odd["done"] = [{"why": "y" * 1000}] * 300
+        said = await ask(center, "hold", uuid=CALL.hex(), why="x")
+        assert "is longer than can be" in said["missed"][0]["error"]
+        odd |= {"done": [], "missed": [{"sensor": "fake", "name": "x", "error": "no"}]}
+        await ask(center, "hold", uuid=CALL.hex(), why="x")
+        assert {fields["sensor"]: fields["result"] for _, fields in center.audit}["one"] == "failed"
 
 
 @pytest.mark.parametrize("arguments", [{}, {"uuid": CALL.hex(), "number": "1"}, {"number": ""}, {"number": 5}])
