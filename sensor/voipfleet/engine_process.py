@@ -114,9 +114,10 @@ class EngineProcess:
         """An open call's record as it is now (msgpack); VoipfleetError where it is not up any more."""
         return (await self.order("look", uuid=uuid))["record"]
 
-    async def filter(self, text: str) -> None:
-        """The capture filter until the next start; empty: none. VoipfleetError where it is none."""
-        await self.order("filter", text=text)
+    async def filter(self, programs: dict[int, bytes]) -> None:
+        """The capture filter until the next start, compiled for each link type. VoipfleetError where the kernel does
+        not take it; the one before stays then."""
+        await self.order("filter", programs=programs)
 
     async def seal(self) -> None:
         """All packets that were analysed until now are in the packet store; not so where its disk is slow."""

@@ -2,7 +2,7 @@
 
 * `seal`: everything that is staged becomes part of the packet store; answered once it is written
 * `look`, uuid: the record of an open call as it is now (msgpack), or an error
-* `filter`, text: the capture filter of all interfaces until the next start; empty: none
+* `filter`, programs by link type: the capture filter of all interfaces until the next start, or of none of them
 * `keep`, path of the configuration: its limits of the packet store from now on
 """
 
@@ -59,9 +59,18 @@ class Orders:
             raise VoipfleetError("this call is not up any more; look for it among the calls that have ended")
         return {"record": record.encode(call)}
 
-    def _filter(self, number: int, text: str) -> dict:
-        for ring in self._rings:
-            ring.filter(text or None)
+    def _filter(self, number: int, programs: dict[int, bytes]) -> dict:
+        """Compiled by who orders it: libpcap looks names up, for which no packet waits here."""
+        changed = []
+        try:
+            for ring in self._rings:
+                before = ring.program
+                ring.filter(programs)
+                changed.append((ring, before))
+        except VoipfleetError:
+            for ring, before in changed:
+                ring.use(before)
+            raise
         return {}
 
     def _keep(self, number: int, path: str) -> dict:

@@ -242,7 +242,7 @@ class Service:
             self.audit.write(event, **fields)
 
     def _listen(self) -> None:
-        self.live["filter"] = lambda config: self.engine.filter(config.filter or "")
+        self.live["filter"] = lambda config: settings.use_filter(self, config.filter or "")
         hub = self.packets.hub if self.packets else None
         self.engine.listen(
             on_record=self.intake.record, on_checkpoint=self.intake.checkpoint,

@@ -4,7 +4,6 @@ import fcntl
 import mmap
 import socket
 import struct
-from collections.abc import Callable
 
 import numpy as np
 
@@ -65,10 +64,10 @@ def walk(raw: bytes, *, linktype: int, source: str) -> Block:
 class Ring:
     """The ring of one interface; made by `open_ring`."""
 
-    def __init__(self, sock: socket.socket, ring: mmap.mmap, interface: str, linktype: int,
-                 program: Callable[[str | None], bytes]):  # fmt: skip
+    def __init__(self, sock: socket.socket, ring: mmap.mmap, interface: str, linktype: int, loopback: bool,
+                 program: bytes):  # fmt: skip
         self._sock, self._ring, self.interface, self._linktype = sock, ring, interface, linktype
-        self._program = program
+        self._loopback, self.program = loopback, program
         self._next = 0
         self._blocks = len(ring) // BLOCK_SIZE
         self._packets = self._drops = self._told = 0
@@ -112,13 +111,21 @@ class Ring:
         if self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self.errors += 1
 
-    def filter(self, text: str | None) -> None:
-        """Another filter from now on; ConfigError where it is none, VoipfleetError where the kernel refuses it."""
+    def filter(self, programs: dict[int, bytes]) -> None:
+        """Another filter from now on, that of its link type. VoipfleetError where there is none or the kernel refuses
+        it: the one before stays."""
+        if (program := programs.get(self._linktype)) is None:
+            raise VoipfleetError(f"filter: asks for something of Ethernet, which {self.interface} is not; leave it out")
+        self.use(bpf.without_outgoing(program) if self._loopback else program)
+
+    def use(self, program: bytes) -> None:
+        """As it is."""
         try:
-            bpf.attach(self._sock, self._program(text))
+            bpf.attach(self._sock, program)
         except OSError as error:
             raise VoipfleetError(f"filter: the kernel does not take it ({error.strerror}); the one before stays; give a"
                                  " simpler one") from None  # fmt: skip
+        self.program = program
 
     def stop(self) -> None:
         """Take in nothing more; what the ring holds can still be read."""
@@ -160,13 +167,11 @@ def open_ring(interface: str, *, ring_mb: int, snaplen: int, promisc: bool, bpf:
 def _set_up(sock, interface, index, ring_mb, snaplen, promisc, text) -> Ring:
     asked = struct.pack("16s24x", interface.encode())
     hardware = struct.unpack_from("=H", fcntl.ioctl(sock, _SIOCGIFHWADDR, asked), 16)[0]
-    linktype = ETHERNET if hardware in (_ARPHRD_ETHER, _ARPHRD_LOOPBACK) else RAW
-
-    def program(text: str | None) -> bytes:
-        made = bpf.compile_filter(text, linktype=linktype, snaplen=snaplen)
-        return bpf.without_outgoing(made) if hardware == _ARPHRD_LOOPBACK else made
-
-    bpf.attach(sock, program(text))
+    loopback = hardware == _ARPHRD_LOOPBACK
+    linktype = ETHERNET if loopback or hardware == _ARPHRD_ETHER else RAW
+    program = bpf.compile_filter(text, linktype=linktype, snaplen=snaplen)
+    program = bpf.without_outgoing(program) if loopback else program
+    bpf.attach(sock, program)
     sock.setsockopt(_SOL_PACKET, _VERSION, _TPACKET_V3)
     frame = 2048
     request = (BLOCK_SIZE, ring_mb, frame, ring_mb * BLOCK_SIZE // frame, RETIRE_MS, 0, 0)
@@ -175,4 +180,4 @@ def _set_up(sock, interface, index, ring_mb, snaplen, promisc, text) -> Ring:
     if promisc:
         sock.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, struct.pack("=iHH8x", index, _PROMISC, 0))
     sock.bind((interface, _ETH_P_ALL))
-    return Ring(sock, ring, interface, linktype, program)
+    return Ring(sock, ring, interface, linktype, loopback, program)

@@ -8,6 +8,7 @@ from voipfleet.errors import ConfigError, Fault, VoipfleetError
 
 _SO_ATTACH_FILTER = 26
 _INSTRUCTION = struct.Struct("=HBBI")  # code, jump if true, jump if false, constant
+INSTRUCTION_BYTES = _INSTRUCTION.size
 _RETURN, _LOAD_WORD, _JUMP_EQUAL = 0x06, 0x20, 0x15
 _PACKET_TYPE, _OUTGOING = 0xFFFFF004, 4  # SKF_AD_OFF + SKF_AD_PKTTYPE; PACKET_OUTGOING
 _NO_NETMASK = 0xFFFFFFFF

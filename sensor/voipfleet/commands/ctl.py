@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(said))
     else:
         _show(command, said)
-    return errors.OK
+    return errors.FAILURE if command == "reload" and said.get("failed") else errors.OK
 
 
 def _parsed(words: list[str]) -> tuple[str, str, dict]:

@@ -6,13 +6,12 @@ import time
 
 from voipfleet import config, systemd
 from voipfleet.asking.asker import no_data
-from voipfleet.capture.bpf import compile_filter
-from voipfleet.errors import ConfigError, VoipfleetError
+from voipfleet.errors import VoipfleetError
+from voipfleet.manage import filtering
 from voipfleet.manage.request import ALL, Request
 from voipfleet.options import OPTIONS
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
-_ETHERNET = 1
 log = logging.getLogger("voipfleet.manager")
 
 
@@ -31,37 +30,41 @@ async def capture_filter(service, request: Request) -> dict:
     if not (service.engine and service.config.interface):
         raise VoipfleetError(f"{service.name}: does not capture; ask the host that does")
     text = request.text("text", service.config.filter or "")
-    check_filter(text, service.config.snaplen)
-    await service.engine.filter(text)
+    await use_filter(service, text)
     log.warning("the capture filter is %r now, by order of %s; the configuration's counts again from the next start",
                 text, request.who)  # fmt: skip
     return {"filter": text}
 
 
-def check_filter(text: str, snaplen: int) -> None:
-    """VoipfleetError, with what libpcap says, for text that is no filter."""
-    try:
-        compile_filter(text, linktype=_ETHERNET, snaplen=snaplen)
-    except ConfigError as error:
-        raise VoipfleetError("; ".join(f"filter: {fault.reason}" for fault in error.faults)) from None
+async def use_filter(service, text: str) -> None:
+    """On all interfaces or, with a VoipfleetError, on none."""
+    await service.engine.filter(await filtering.compiled(text, service.config.snaplen))
 
 
 async def reload(service, request: Request) -> dict:
-    """Read the configuration file anew. Where it has faults nothing changes; what cannot change while the instance runs
-    is named."""
+    """Read the configuration file anew. Where it has faults nothing changes; what cannot change while the instance
+    runs, and what should but did not, is named."""
     new = await asyncio.to_thread(config.load, service.config_path)
     changed = [option.key for option in OPTIONS
                if getattr(new, option.key) != getattr(service.config, option.key)]  # fmt: skip
     if "filter" in changed:
-        check_filter(new.filter or "", new.snaplen)
-    applied = [key for key in changed if key in service.live]
-    for apply in dict.fromkeys(service.live[key] for key in applied):
-        await apply(new)
-    for key in applied:
-        service.config.values[key] = getattr(new, key)
-    waiting = [key for key in changed if key not in applied]
+        await filtering.compiled(new.filter or "", service.config.snaplen)
+    failed, why = [], []
+    for apply in dict.fromkeys(service.live[key] for key in changed if key in service.live):
+        keys = [key for key in changed if service.live.get(key) is apply]
+        try:
+            await apply(new)
+        except VoipfleetError as error:
+            failed, why = failed + keys, [*why, str(error)]
+            continue
+        service.config.values.update((key, getattr(new, key)) for key in keys)
+    applied = [key for key in changed if key in service.live and key not in failed]
+    waiting = [key for key in changed if key not in service.live]
     log.info("configuration read again by order of %s: %s", request.who, _said(applied, waiting))
-    return {"changed": changed, "applied": applied, "needs_restart": waiting}
+    if failed:
+        log.error("%s could not be changed: %s", ", ".join(failed), "; ".join(why))
+    said = {"changed": changed, "applied": applied, "failed": failed, "needs_restart": waiting}
+    return said | ({"why": "; ".join(why)} if failed else {})
 
 
 async def on_hangup(service) -> None:

@@ -96,7 +96,7 @@ async def run(service, command: Command, request: Request) -> dict:
     result = "failed"
     try:
         said = await command.run(service, request)
-        result = "ok"
+        result = "failed" if said.get("failed") else "ok"
         return said
     finally:
         service.tell_audit(command.name, who=request.who, result=result)

@@ -1,7 +1,10 @@
 """The table's other commands: about the instance, its settings, and other hosts."""
 
 import asyncio
+import contextlib
 import logging
+import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -10,11 +13,13 @@ from support.joined import joined
 from voipfleet import systemd
 from voipfleet.asking.asker import no_data
 from voipfleet.asking.messages import Unreached
+from voipfleet.beside import Beside
 from voipfleet.calls import record
 from voipfleet.calls.record import CallRecord
+from voipfleet.capture import bpf
 from voipfleet.errors import VoipfleetError
 from voipfleet.fetching import reporting
-from voipfleet.manage import own, settings, table
+from voipfleet.manage import filtering, own, settings, table
 from voipfleet.manage.request import ALL, GROUPS, OPERATORS, Request
 from voipfleet.records import open_calls
 
@@ -173,10 +178,47 @@ async def test_a_filter_is_looked_at_before_the_engine_has_it():
         await ask(one, "filter", text="udp port")
     assert not given
     one.config.filter = "port 5060"
-    assert await ask(one, "filter", text="udp") == {"filter": "udp"}
-    assert await ask(one, "filter", text="") == {"filter": ""}
-    assert await ask(one, "filter") == {"filter": "port 5060"}
-    assert given == ["udp", "", "port 5060"]
+    for more in ({"text": "udp"}, {"text": ""}, {"text": "ether proto 0x88cc"}, {}):
+        assert await ask(one, "filter", **more) == {"filter": more.get("text", "port 5060")}
+    for text, programs in zip(("udp", "", "ether proto 0x88cc", "port 5060"), given, strict=True):
+        links = (1,) if "ether" in text else (1, 101)
+        assert programs == {link: bpf.compile_filter(text, linktype=link, snaplen=3200) for link in links}
+    with pytest.raises(VoipfleetError, match=r"^filter: has \d,\d+ instructions, the kernel takes 4,000; give a simp"):
+        await settings.use_filter(one, " or ".join(f"host ::{n:x}" for n in range(1, 500)))  # as a file may have it
+    assert len(given) == 4
+
+
+async def test_a_filter_that_is_long_work_keeps_nobody_waiting(monkeypatch):
+    """Names of hosts are looked up by libpcap, which DNS may let wait for half a minute."""
+    one, stuck, given = Instance(ONE, "one"), threading.Event(), []
+
+    def compiles(text, **_):
+        if text == "host far":
+            stuck.wait(10)
+        return b"12345678"
+
+    async def take(programs):
+        given.append(programs)
+
+    one.engine = SimpleNamespace(filter=take)
+    monkeypatch.setattr(filtering, "compile_filter", compiles)
+    monkeypatch.setattr(filtering, "SECONDS", 0.3)
+    monkeypatch.setattr(filtering, "_compiling", Beside("filter", 1))
+    waiting = asyncio.create_task(ask(one, "filter", text="host far"))
+    await asyncio.sleep(0.05)
+    begun = time.monotonic()
+    assert (await ask(one, "version"))["name"] == "one"
+    with pytest.raises(VoipfleetError, match=r"^filter: was not compiled within 0.3 s, or another one still is; give"):
+        await ask(one, "filter", text="udp")
+    assert time.monotonic() - begun < 0.2
+    with pytest.raises(VoipfleetError, match="give addresses instead of names"):
+        await waiting
+    stuck.set()
+    async with asyncio.timeout(5):
+        while not given:
+            with contextlib.suppress(VoipfleetError):
+                await ask(one, "filter", text="udp")
+    assert given == [{1: b"12345678", 101: b"12345678"}]
 
 
 @pytest.fixture
@@ -201,14 +243,34 @@ async def test_reload_takes_what_can_change_and_names_the_rest(reloading):
         taken.append(new.maxpoolsize)
 
     one.live = {"maxpoolsize": limits, "maxpooldays": limits}
-    assert await ask(one, "reload") == {"changed": [], "applied": [], "needs_restart": []}
+    assert await ask(one, "reload") == {"changed": [], "applied": [], "failed": [], "needs_restart": []}
     write("maxpoolsize = 500", "maxpooldays = 7", "sipport = 5070")
     said = await ask(one, "reload")
     assert said == {"changed": ["sipport", "maxpoolsize", "maxpooldays"], "applied": ["maxpoolsize", "maxpooldays"],
-                    "needs_restart": ["sipport"]}  # fmt: skip
+                    "failed": [], "needs_restart": ["sipport"]}  # fmt: skip
     assert taken == [500]  # once for both
     assert (one.config.maxpoolsize, one.config.sipport) == (500, (5060,))
     assert (await ask(one, "reload"))["changed"] == ["sipport"]
+
+
+async def test_what_could_not_be_changed_is_told_beside_what_was(reloading):
+    one, write = reloading
+
+    async def takes(new):
+        pass
+
+    async def refuses(new):
+        raise VoipfleetError("capture process: no answer to `keep` in 5 s; it is busy, try again")
+
+    one.live = {"filter": takes, "maxpoolsize": refuses, "maxpooldays": refuses, "autocleanmingb": takes}
+    write("filter = udp", "maxpoolsize = 500", "maxpooldays = 7", "autocleanmingb = 7", "sipport = 5070")
+    said = await ask(one, "reload")
+    assert (said["failed"], said["needs_restart"]) == (["maxpoolsize", "maxpooldays"], ["sipport"])
+    assert sorted(said["applied"]) == ["autocleanmingb", "filter"] and said["why"].startswith("capture process: no")
+    assert (one.config.filter, one.config.autocleanmingb, one.config.maxpoolsize) == ("udp", 7, 102400)
+    assert one.audit == [("reload", {"who": "ann", "result": "failed"})]
+    one.live = dict.fromkeys(one.live, takes)
+    assert sorted((await ask(one, "reload"))["applied"]) == ["maxpooldays", "maxpoolsize"]  # and no other again
 
 
 async def test_a_configuration_with_faults_changes_nothing(reloading):
