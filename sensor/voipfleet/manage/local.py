@@ -58,7 +58,10 @@ class Manager:
             return
         self._users[uid] += 1
         try:
-            await self.converse(reader, writer, peer.name_of(uid), peer.holds(uid, gids))
+            await self.converse(reader, writer, *await peer.asker(uid, gids))
+        except VoipfleetError as error:
+            writer.write(_line({"error": str(error)}))
+            writer.close()
         finally:
             self._users[uid] -= 1
             if not self._users[uid]:

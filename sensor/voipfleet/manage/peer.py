@@ -6,11 +6,15 @@ import pwd
 import socket
 import struct
 
-from voipfleet.manage.request import GROUPS, held
+from voipfleet.beside import Beside
+from voipfleet.errors import VoipfleetError
+from voipfleet.manage.request import ALL, GROUPS, held
 
 SO_PEERGROUPS = 59  # not in the module `socket`
 _CREDENTIALS = struct.Struct("@iII")  # pid_t, uid_t, gid_t
 MAX_GROUPS = 65536  # NGROUPS_MAX
+SECONDS = 5.0  # until a look-up is given up
+_looking = Beside("user", 128)  # as many as may be connected
 
 
 def credentials(plain: socket.socket) -> tuple[int, set[int]]:
@@ -30,6 +34,23 @@ def _more(plain: socket.socket) -> tuple[int, ...]:
     return ()
 
 
+async def asker(uid: int, gids: set[int]) -> tuple[str, frozenset[str]]:
+    """His name, and what of request.ALL he has: root and this process's own user have all. VoipfleetError where the
+    host's user database, which may be another host's, does not say in time."""
+    try:
+        return await _looking.call(SECONDS, _look, uid, gids)
+    except TimeoutError:
+        if is_privileged(uid):  # nobody needs to look up what he may
+            return "root" if uid == 0 else str(uid), ALL
+        raise VoipfleetError(f"not known yet who you are: this host's user database did not answer within {SECONDS:g} s"
+                             f" (sssd, LDAP); ask again, or as root, and see whether `getent passwd {uid}` answers"
+                             ) from None  # fmt: skip
+
+
+def _look(uid: int, gids: set[int]) -> tuple[str, frozenset[str]]:
+    return name_of(uid), _holds(uid, gids)
+
+
 def name_of(uid: int) -> str:
     """The user's name, or the number where there is none."""
     try:
@@ -38,8 +59,9 @@ def name_of(uid: int) -> str:
         return str(uid)
 
 
-def holds(uid: int, gids: set[int]) -> frozenset[str]:
-    """What of request.ALL that user has: root and this process's own user have all."""
+def _holds(uid: int, gids: set[int]) -> frozenset[str]:
+    if is_privileged(uid):
+        return ALL
     names = set()
     for name in GROUPS:
         try:
@@ -47,7 +69,7 @@ def holds(uid: int, gids: set[int]) -> frozenset[str]:
                 names.add(name)
         except KeyError:
             continue  # this host has no such group
-    return held(names, privileged=is_privileged(uid))
+    return held(names)
 
 
 def is_privileged(uid: int) -> bool:

@@ -68,10 +68,8 @@ def as_uuid(text: str) -> bytes:
     return bytes.fromhex(text) if _UUID.fullmatch(text) else b""
 
 
-def held(names: set[str], *, privileged: bool) -> frozenset[str]:
+def held(names: set[str]) -> frozenset[str]:
     """What of ALL somebody has who is in the Unix groups `names`; who may listen may fetch."""
-    if privileged:
-        return ALL
     found = names & set(GROUPS)
     return frozenset(found | {FETCHERS} if LISTENERS in found else found)
 

@@ -5,8 +5,11 @@ import contextlib
 import inspect
 import json
 import os
+import threading
+import time
 
 import pytest
+from voipfleet.beside import Beside
 from voipfleet.errors import VoipfleetError
 from voipfleet.manage import local, peer
 from voipfleet.manage.local import Manager
@@ -197,12 +200,49 @@ async def test_a_file_left_by_a_crash_is_no_obstacle(tmp_path):
 
 
 def test_what_somebody_holds():
-    assert held({"wheel", OPERATORS}, privileged=False) == {OPERATORS}
-    assert held({LISTENERS}, privileged=False) == {LISTENERS, FETCHERS}
-    assert held(set(), privileged=True) == ALL
+    assert held({"wheel", OPERATORS}) == {OPERATORS}
+    assert held({LISTENERS}) == {LISTENERS, FETCHERS}
+    assert held(set()) == set()
     assert refusal("ann", FETCHERS) == ("not permitted: ann is not in group voipfleet-pcap; ask whoever runs this host"
                                         " (usermod -aG voipfleet-pcap ann, then log in anew)")  # fmt: skip
     assert refusal("ann", "") == "not permitted: ann is not root; ask whoever runs this host"
+
+
+@on_a_socket
+async def test_a_user_database_that_is_stuck_keeps_nobody_else_waiting(path, monkeypatch):
+    """sssd or LDAP, whose host is away."""
+    go, stuck = threading.Event(), True
+
+    class Entry:
+        pw_name = "ann"
+
+    def getpwuid(uid):
+        return Entry if not stuck else go.wait(10)
+
+    monkeypatch.setattr(peer.pwd, "getpwuid", getpwuid)
+    monkeypatch.setattr(peer, "SECONDS", 0.4)
+    monkeypatch.setattr(peer, "_looking", Beside("user", 3))
+    monkeypatch.setattr(peer, "credentials", lambda plain: (54320, {54320}))
+    asked = [asyncio.create_task(ask(path, "echo")) for _ in range(5)]  # two have no thread to wait in
+    await asyncio.sleep(0.1)
+    begun = time.monotonic()
+    await asyncio.sleep(0)
+    assert time.monotonic() - begun < 0.1
+    for one in await asyncio.gather(*asked, return_exceptions=True):
+        assert str(one) == ("not known yet who you are: this host's user database did not answer within 0.4 s (sssd,"
+                            " LDAP); ask again, or as root, and see whether `getent passwd 54320` answers")  # fmt: skip
+    monkeypatch.setattr(peer, "credentials", lambda plain: (0, {0}))
+    assert (await ask(path, "echo"))["who"] == "root"  # is never kept out
+    stuck = False
+    go.set()
+    monkeypatch.setattr(peer, "credentials", lambda plain: (54320, {54320}))
+    await asyncio.sleep(0.1)
+    assert (await ask(path, "echo"))["who"] == "ann"
+
+
+async def test_root_and_the_own_user_need_no_group():
+    assert await peer.asker(0, set()) == ("root", ALL)
+    assert (await peer.asker(os.geteuid(), set()))[1] == ALL
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be somebody else")
