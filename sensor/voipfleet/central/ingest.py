@@ -9,6 +9,7 @@ from voipfleet.asking.switchboard import ServerLine
 from voipfleet.central.store import Peer
 from voipfleet.central.stored import StoreThread
 from voipfleet.link import types
+from voipfleet.link.strange import Strange
 from voipfleet.records.messages import WINDOW, Batch, Status
 
 log = logging.getLogger("voipfleet.central")
@@ -21,6 +22,7 @@ async def serve_records(session, peer: Peer, stored: StoreThread, line: ServerLi
     """One sensor's session until it ends. Reading goes on while a commit waits, so the link stays alive. `line` takes
     what is not about records."""
     batches: asyncio.Queue[Batch] = asyncio.Queue(WINDOW)
+    strange = Strange(log, peer.name, "which is not for a central")
 
     async def commit() -> None:
         while True:
@@ -35,7 +37,7 @@ async def serve_records(session, peer: Peer, stored: StoreThread, line: ServerLi
             elif kind == types.STATUS:
                 line.status(_decode_status(body))
             elif not line.take(kind, body):
-                log.warning("%s sent a frame of type %d, which is not for a central; ignored", peer.name, kind)
+                strange.tell(kind)
 
     committing = asyncio.create_task(commit())
     listening = asyncio.create_task(listen())

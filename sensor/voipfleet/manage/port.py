@@ -11,6 +11,7 @@ from voipfleet.asking.answerer import Answerer
 from voipfleet.asking.messages import Ask
 from voipfleet.errors import VoipfleetError
 from voipfleet.link import keys, types
+from voipfleet.link.strange import Strange
 from voipfleet.listener import Listener
 from voipfleet.manage import table
 from voipfleet.records.messages import Welcome
@@ -30,11 +31,12 @@ def listener(service, identities, psks) -> Listener:
 
     async def serve(session, peer) -> None:
         serving.add(session)
+        strange = Strange(log, peer.name, "which is not for a manager")
         answerer = Answerer(session, functools.partial(_answer, service, peer.name))
         try:
             async for kind, body in session:
                 if not await answerer.take(kind, body):
-                    log.warning("%s sent a frame of type %d, which is not for a manager; ignored", peer.name, kind)
+                    strange.tell(kind)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             log.warning("%s sent a malformed question (%s); the connection is closed", peer.name, error)
         finally:

@@ -10,6 +10,7 @@ import msgspec
 
 from voipfleet.asking.switchboard import ServerLine
 from voipfleet.link import types
+from voipfleet.link.strange import Strange
 from voipfleet.records.messages import Status
 from voipfleet.relay.messages import MAX_HOPS, Heard, Lost, Origin, Part, Taken
 
@@ -91,6 +92,7 @@ class Receiver:
         """One source's session until it ends. `line` takes what is not about packets."""
         stream = self.stream(source)
         stream.parts, stream.coming = [], ()
+        strange = Strange(log, name, "which is not for a receiver of packets")
         telling = asyncio.create_task(self._tell(session, stream))
         try:
             async for kind, body in session:
@@ -105,7 +107,7 @@ class Receiver:
                 elif kind == types.STATUS:
                     line.status(_decode_status(body))
                 elif not line.take(kind, body):
-                    log.warning("%s sent a frame of type %d among packets; ignored", name, kind)
+                    strange.tell(kind)
             stream.settle()
             await self._told(session, stream)
         except (msgspec.MsgspecError, UnicodeDecodeError, PacketsError) as error:

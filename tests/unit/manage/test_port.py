@@ -8,7 +8,7 @@ import pytest
 from support.instances import Instance, Pool
 from voipfleet.asking import messages
 from voipfleet.asking.asker import Asker
-from voipfleet.asking.messages import Ask
+from voipfleet.asking.messages import Ask, Data
 from voipfleet.asking.remote import ask_at
 from voipfleet.errors import ConfigError, VoipfleetError
 from voipfleet.link import client, keys, types
@@ -75,7 +75,7 @@ async def test_a_host_with_another_key_than_the_pinned_one_is_told_nothing(tmp_p
             await ask_at(config, "127.0.0.1", at, "version", {}, keys.encode(public))
 
 
-async def test_it_answers_for_its_own_host_only_and_garbage_ends_the_session(tmp_path):
+async def test_it_answers_for_its_own_host_only_and_garbage_ends_the_session(tmp_path, caplog):
     config, public = caller(tmp_path / "ops")
     async with instance(tmp_path, public) as (_, key, at):
 
@@ -90,14 +90,17 @@ async def test_it_answers_for_its_own_host_only_and_garbage_ends_the_session(tmp
         session = await connect()
         await session.send(types.ASK, messages.encode(Ask(1, b"2" * 16, "version", b"{}", "root")))
         asker = Asker(session, "one")
+        assert await anext(session) == (types.DATA, messages.encode(Data(1, b"")))  # it has begun
         kind, body = await anext(session)
         assert kind == types.END and b"answers for its own host only" in body
         assert asker.take(kind, body)
-        await session.send(types.BATCH, b"")  # not for a manager: passed over
+        for _ in range(3):
+            await session.send(types.BATCH, b"")  # not for a manager: passed over
         await session.send(types.ASK, b"\xc1")
         with pytest.raises((StopAsyncIteration, EOFError)):
             await anext(session)
         await session.close("done")
+    assert caplog.text.count("ops0 sent a frame of type 16, which is not for a manager; ignored") == 1
 
 
 async def test_few_sessions_at_once(tmp_path, monkeypatch):
