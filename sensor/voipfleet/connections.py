@@ -3,12 +3,14 @@
 import asyncio
 import functools
 import logging
+import time
 from pathlib import Path
 
 from voipfleet.asking.messages import Behind
 from voipfleet.asking.routes import MAX_KNOWN
 
 RETRY = 10.0  # s between tries while the database is away
+ANEW = 60.0  # s between looks which sensors the database knows
 log = logging.getLogger("voipfleet")
 
 
@@ -41,17 +43,24 @@ async def open_links(service) -> None:
 
 
 async def remember(service) -> None:
-    """Sensors that the database knows are called by their names, though they have not come since the start. Runs for
-    ever, as all that an instance does in the background."""
+    """Sensors that the database knows are called by their names, though they have not come since the start; and which
+    of them came themselves, so that nobody else can speak for them until they are removed there. Runs for ever."""
     from voipfleet.central.store import StoreUnavailable
 
+    routes = service.board.routes
     while True:
+        began = time.time()
         try:
-            for uuid, name, last in (await service.stored.call(service.stored.store.known))[-MAX_KNOWN:]:
-                service.board.routes.remember(uuid, name, last / 1e9)
-            await asyncio.Event().wait()
+            found = await service.stored.call(service.stored.store.known)
         except StoreUnavailable:
             await asyncio.sleep(RETRY)
+            continue
+        for uuid, name, last, came in found[-MAX_KNOWN:]:
+            routes.remember(uuid, name, last / 1e9, came)
+        themselves = {uuid for uuid, _, _, came in found if came}
+        routes.had_session = themselves.__contains__
+        routes.keep(themselves, began)
+        await asyncio.sleep(ANEW)
 
 
 def seen(service, host: Behind, via: str) -> None:
@@ -73,7 +82,11 @@ async def _open_packets(service, identities, psks: tuple[bytes, ...]) -> None:
         config, service.name, service.spool, service.duties, analyse=service.hand, note=service.intake.note,
         status=service.own_status, board=service.board, identity=identities[0], psk=psks[0])  # fmt: skip
     service.room.givers += packets.givers(spool)
-    bind_key = functools.partial(_bind_key, service) if service.stored else KeyBook(spool / "known_sources").bind_key
+    if service.stored:
+        bind_key, service.board.routes.had_session = functools.partial(_bind_key, service), None  # see `remember`
+    else:
+        book = KeyBook(spool / "known_sources")
+        bind_key, service.board.routes.had_session = book.bind_key, book.knows
     of_packets = {types.ROLE_PACKETS: (packets.welcome, packets.serve)}
     of_records = {types.ROLE_RECORDS: (functools.partial(_welcome, service), functools.partial(_serve, service))}
     for bind, port, roles in ((config.server_bind, config.server_bind_port, of_records | of_packets),

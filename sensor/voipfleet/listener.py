@@ -88,6 +88,9 @@ class KeyBook:
         if path.exists():
             self._known = dict(line.split(" ", 1) for line in path.read_text("ascii").splitlines() if " " in line)
 
+    def knows(self, source: bytes) -> bool:
+        return source.hex() in self._known
+
     async def bind_key(self, source: bytes, public: bytes, may_replace: Callable[[bytes], bool]) -> bool:
         known = self._known.get(source.hex())
         if known is None or (known != public.hex() and may_replace(bytes.fromhex(known))):

@@ -36,6 +36,7 @@ async def status(service) -> dict:
                            **service.stored.counters, **service.stored.store.counters}  # fmt: skip
     if service.listeners:
         report["listeners"] = [listener.report() for listener in service.listeners]
+        report["told"] = {"hosts": len(service.board.routes), "refused": service.board.routes.refused}
         report["sensors"] = [_shown(service, *one) for one in service.sensors.items()]
     with contextlib.suppress(OSError):  # the folder is not there yet, or on a disk that fails
         space = os.statvfs(service.config.spooldir)

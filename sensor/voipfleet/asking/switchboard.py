@@ -100,21 +100,24 @@ class Switchboard:
     # -- what hosts say of themselves ------------------------------------------------------------------
 
     def told(self, behind: Behind, via: str) -> None:
-        """Kept until the next time that uplinks are told."""
+        """Kept until it is too old to be told."""
         self._seen(behind, via)
         self._behind.pop(behind.uuid, None)
         self._behind[behind.uuid] = time.monotonic(), behind
         if len(self._behind) > MAX_BEHIND:
             self._behind.popitem(last=False)
+        self._age()
 
     def heard(self) -> Iterator[tuple[float, Behind]]:
         """Of hosts that have said something lately."""
-        now = time.monotonic()
-        for at, behind in list(self._behind.values()):
-            if now - at < FORGET:
-                yield at, behind
-            else:
-                del self._behind[behind.uuid]
+        self._age()
+        return iter(list(self._behind.values()))
+
+    def _age(self) -> None:
+        """Also where there are no uplinks."""
+        old = time.monotonic() - FORGET
+        while self._behind and next(iter(self._behind.values()))[0] <= old:
+            self._behind.popitem(last=False)
 
 
 class ServerLine:

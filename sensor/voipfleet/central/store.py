@@ -108,12 +108,13 @@ class Store:
         with self._asking() as connection:
             return registry.sensors(connection, rhythms=self._rhythms)
 
-    def known(self) -> list[tuple[bytes, str, int]]:
-        """(uuid, name, ns when it was last heard of) of every sensor that ever connected."""
+    def known(self) -> list[tuple[bytes, str, int, bool]]:
+        """(uuid, name, ns when it was last heard of, whether it has had a connection of its own) of every sensor that
+        ever connected, here or to a host that told of it."""
         table = schema.sensors
         with self._asking() as connection:
-            query = sa.select(table.c.uuid, table.c.name, table.c.last_seen).order_by(table.c.last_seen)
-            return [tuple(one) for one in connection.execute(query)]
+            query = sa.select(table.c.uuid, table.c.name, table.c.last_seen, table.c.key).order_by(table.c.last_seen)
+            return [(uuid, name, last, bool(key)) for uuid, name, last, key in connection.execute(query)]
 
     def forget(self, name: str) -> int:
         """Remove a sensor from that list; how many were of that name."""

@@ -8,10 +8,9 @@ import pytest
 from support.joined import joined
 from support.lines import refuse
 from support.wires import pair
-from voipfleet.asking import messages, routes, switchboard
+from voipfleet.asking import messages, switchboard
 from voipfleet.asking.asker import no_data
 from voipfleet.asking.messages import Ask, Behind
-from voipfleet.asking.routes import Routes
 from voipfleet.asking.switchboard import Switchboard
 from voipfleet.errors import VoipfleetError
 from voipfleet.link import types
@@ -26,87 +25,6 @@ def status(name):
 
 def behind(uuid, *hops, name="x"):
     return Behind(uuid, list(hops), name, "192.0.2.1", "ab-cd", 7, status(name))
-
-
-class Asker:
-    def __init__(self, name=""):
-        self.name = name
-
-
-# -- routes ----------------------------------------------------------------------------------------
-
-
-def test_the_newest_session_counts_and_an_older_one_again_when_it_has_ended():
-    found, old, new = Routes(A), Asker(), Asker()
-    found.opened(B, "b", old)
-    found.opened(B, "b", new)
-    assert found.find(B) is new
-    found.closed(new)
-    assert found.find(B) is old
-    found.closed(old)
-    assert found.find(B) is None and found.get(B).name == "b"
-
-
-def test_a_short_way_goes_before_a_long_one():
-    found, far, near = Routes(A), Asker(), Asker()
-    assert found.behind(C, far, behind(B, C))
-    assert found.find(B) is far
-    found.opened(B, "b", near)
-    assert found.find(B) is near
-    assert found.behind(C, far, behind(B, C))
-    found.closed(near)
-    assert found.find(B) is far
-    found.closed(far)
-    assert found.find(B) is None
-
-
-@pytest.mark.parametrize(("told", "peer"), [
-    (behind(A, C), C),  # oneself
-    (behind(B, A, C), C),  # has passed this host
-    (behind(C, C), C),  # the one that says it
-    (behind(B, *[bytes([n]) * 16 for n in range(8)]), C),  # too far
-])  # fmt: skip
-def test_what_cannot_be_is_not_believed(told, peer):
-    found = Routes(A)
-    assert not found.behind(peer, Asker(), told)
-    assert found.find(told.uuid) is None
-
-
-def test_never_back_to_where_the_question_came_from():
-    found, one, other = Routes(A), Asker(), Asker()
-    found.behind(C, one, behind(B, C))
-    assert found.find(B, besides=C) is None
-    found.behind(D, other, behind(B, D))
-    assert found.find(B, besides=C) is other
-
-
-def test_a_host_behind_of_which_nothing_is_heard_is_not_connected(monkeypatch):
-    clock = [1000.0]
-    monkeypatch.setattr(routes.time, "time", lambda: clock[0])
-    found, asker = Routes(A), Asker()
-    found.behind(C, asker, behind(B, C))
-    clock[0] += routes.STALE + 1
-    assert found.find(B) is None and found.get(B).since == 1000.0
-    found.behind(C, asker, behind(B, C))
-    assert found.find(B) is asker and found.get(B).since == clock[0]
-    assert len(found.get(B).ways) == 1
-
-
-def test_hosts_are_bounded_and_those_that_are_gone_go_first(monkeypatch):
-    monkeypatch.setattr(routes, "MAX_KNOWN", 3)
-    found, gone, near = Routes(A), Asker(), Asker()
-    found.opened(B, "b", near)
-    found.opened(C, "c", gone)
-    found.closed(gone)
-    found.behind(B, near, behind(b"1" * 16, B))
-    found.behind(B, near, behind(b"2" * 16, B))
-    assert found.get(C) is None and found.find(B) is near
-    for number in range(100):
-        found.behind(B, near, behind(number.to_bytes(16, "big"), B))
-    assert len(list(found)) == 3 and found.find(B) is near
-
-
-# -- several instances -----------------------------------------------------------------------------
 
 
 class Host:
@@ -215,14 +133,43 @@ async def test_a_question_that_has_gone_too_far_and_arguments_that_are_none():
             await board.pass_on(Ask(1, target, "who", b"[]", "x"), no_data, C)
 
 
-async def test_hosts_that_are_told_of_are_bounded(monkeypatch):
+async def test_hosts_that_are_told_of_are_bounded_and_forgotten_without_uplinks_too(monkeypatch):
     monkeypatch.setattr(switchboard, "MAX_BEHIND", 5)
     board = Switchboard(A, "a", refuse, lambda *_: None)
     for number in range(50):
         board.told(behind(number.to_bytes(16, "big"), B), "")
     assert len(list(board.heard())) == 5
-    monkeypatch.setattr(switchboard, "FORGET", 0.0)
+    monkeypatch.setattr(switchboard, "FORGET", 0.05)
+    await asyncio.sleep(0.1)
+    board.told(behind(B, A), "")
+    assert list(board._behind) == [B]
+    await asyncio.sleep(0.1)
     assert not list(board.heard()) and not board._behind
+
+
+async def test_what_is_not_believed_is_told_to_nobody():
+    """A name of another host's, a host that has come itself, and more hosts than a session may tell of."""
+    seen = []
+    board = Switchboard(A, "a", refuse, lambda told, via: seen.append((told.uuid, told.name, via)))
+    mine, evil = (SimpleNamespace(sensor_uuid=uuid, name=name, address="", key=bytes(32))
+                  for uuid, name in ((B, "b"), (C, "evil")))  # fmt: skip
+    with board.server(pair()[0], mine) as first, board.server(pair()[0], evil) as line:
+        first.status(status("b"))
+        assert line.take(types.BEHIND, messages.encode(behind(B, C, name="evil2")))
+        assert board.routes.get(B).name == "b" and board.routes.find(B) is first.asker
+        for number in range(1000):
+            assert line.take(types.BEHIND, messages.encode(behind(number.to_bytes(16, "big"), C)))
+    assert seen[0] == (B, "b", "") and len(seen) == 257 == len(list(board.heard()))
+    assert {name for _, name, via in seen if via == "evil"} == {"x"}
+
+
+async def test_a_listed_name_that_is_an_address_can_be_told():
+    seen = []
+    board = Switchboard(A, "a", refuse, lambda told, via: seen.append(told))
+    peer = SimpleNamespace(sensor_uuid=B, name="2001:db8::1", address="", key=bytes(32))
+    with board.server(pair()[0], peer) as line:
+        line.status(status("b"))
+    assert messages.decoder(Behind)(messages.encode(seen[0])).name == "2001-db8--1"
 
 
 async def test_frames_that_are_of_nobody_are_not_taken():

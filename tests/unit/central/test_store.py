@@ -99,6 +99,14 @@ def test_a_key_is_bound_at_first_use(store):
     assert not store.bind_key(b"n" * 16, b"k" * 32, never)
 
 
+def test_who_came_himself_is_known_apart_from_who_was_told_of(store):
+    status = Status("branch1", 7, "0.1.0", "capture", "north", 1, {})
+    assert store.bind_key(b"n" * 16, b"k" * 32, lambda old: False)
+    store.seen([(Peer(b"n" * 16, "branch1", "", ""), status), (Peer(b"o" * 16, "branch2", "", ""), status, "relay", 1)])
+    found = {(uuid, name, came) for uuid, name, _, came in store.known()}
+    assert found == {(b"n" * 16, "branch1", True), (b"o" * 16, "branch2", False)}
+
+
 def test_a_sensor_is_registered_by_what_it_says(store):
     other = Peer(b"o" * 16, "branch2", "", "10.0.0.2")
     status = Status("branch1", 7, "0.1.0", "capture", "north", 1, {"calls_active": 2})
