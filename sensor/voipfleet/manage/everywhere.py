@@ -18,7 +18,7 @@ FIELDS = ("sensor", "name", "error", "later", "bytes", "packets", "calls", "reco
           "missing")  # fmt: skip
 PLAIN = (str, int, float, type(None))
 MAX_TEXT = 1024  # characters of what a host says in one field
-MAX_INSIDE = 512  # hosts that one host may name as those that it had asked itself
+MAX_INSIDE = 256  # hosts that one host may name as those that it had asked itself
 MAX_SAID = 128 << 10  # bytes of what one host says, about
 
 Work = Callable[[object, bytes], Awaitable[dict]]

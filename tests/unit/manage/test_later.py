@@ -169,18 +169,19 @@ async def test_as_many_hosts_as_may_be_are_asked_at_a_time_the_others_after_them
 
 
 async def test_who_asks_may_leave_and_it_is_erased_all_the_same(tmp_path):
-    hq, one, go = center(tmp_path), Instance(ONE, "one", pool=Pool({PART: 9})), asyncio.Event()
-    erases = one.pool.erase
+    hq, one = center(tmp_path), Instance(ONE, "one", pool=Pool({PART: 9}))
+    begun, go, erases = asyncio.Event(), asyncio.Event(), one.pool.erase
 
     async def slow(what):
+        begun.set()
         await go.wait()
         return await erases(what)
 
     one.pool.erase = slow
     async with joined(one.board, hq.board, uuid=ONE, name="one", central=HQ):
         asking = asyncio.create_task(erase(hq, uuid=CALL.hex()))
-        await until(lambda: hq.later.waiting)
-        assert Later(tmp_path).waiting == hq.later.waiting  # on the disk before anybody was asked
+        await begun.wait()
+        assert Later(tmp_path).waiting == hq.later.waiting != []  # on the disk before anybody was asked
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
@@ -196,14 +197,16 @@ async def test_who_asks_may_leave_and_it_is_erased_all_the_same(tmp_path):
 async def test_what_was_not_done_when_this_instance_ended_is_done_after_the_next_start(tmp_path):
     hq, one = center(tmp_path), Instance(ONE, "one", pool=Pool({PART: 9}))
 
+    begun = asyncio.Event()
+
     async def slow(what):
+        begun.set()
         await asyncio.sleep(60)
 
     erases, one.pool.erase = one.pool.erase, slow
     async with joined(one.board, hq.board, uuid=ONE, name="one", central=HQ):
         asking = asyncio.create_task(erase(hq, uuid=CALL.hex()))
-        await until(lambda: one.pool.done == [] and hq.later.waiting and one.board)
-        await asyncio.sleep(0.05)
+        await begun.wait()
         for task in list(packets._erasing):  # as at the end of the process
             task.cancel()
         await asyncio.gather(asking, return_exceptions=True)

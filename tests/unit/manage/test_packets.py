@@ -307,7 +307,7 @@ async def test_a_sensor_does_not_write_the_centrals_lines_and_says_only_so_much(
         assert (host["sensor"], host["name"], host["at"]) == (ONE.hex(), "one", None) and "more" not in host
         assert len(host["why"]) == 1024 and host["done"] == [{"name": "inner", "calls": 1}]
         assert sorted(fields["sensor"] for _, fields in center.audit) == ["hq", "one", "two"]
-        odd["done"] = [{"why": "y" * 1000}] * 300
+        odd["done"] = [{"why": "y" * 1000}] * 200
         said = await ask(center, "hold", uuid=CALL.hex(), why="x")
         assert "is longer than can be" in said["missed"][0]["error"]
         odd |= {"done": [], "missed": [{"sensor": "fake", "name": "x", "error": "no"}]}
