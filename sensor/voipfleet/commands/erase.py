@@ -44,7 +44,13 @@ def run(args: argparse.Namespace) -> int:
     if not args.yes and not _agreed(harmless(told)):
         print("nothing was erased", file=sys.stderr)
         return FAILURE
-    done, missed = reporting.hosts(answer := asyncio.run(ask(socket, "erase", **what)))
+    try:
+        answer = asyncio.run(ask(socket, "erase", **what))
+    except KeyboardInterrupt:
+        print("interrupted; the daemon erases on all the same, `voipfleet audit --event erase` has what was done where",
+              file=sys.stderr)  # fmt: skip
+        raise
+    done, missed = reporting.hosts(answer)
     if "records" in answer:
         print(f"{answer['records']:,} record{'s' * (answer['records'] != 1)} erased here")
     for line in (said := reporting.lines(done, _words)):

@@ -4,6 +4,7 @@ import pytest
 from support.holders import Fleet, Holding
 from voipfleet.calls.record import CallRecord
 from voipfleet.cli import main
+from voipfleet.commands import erase
 
 CALL = CallRecord(uuid=b"u" * 16, call_id="one@x\x1b[m", setup_time=1_700_000_000_000_000_000, caller="al", callee="")
 UUID = CALL.uuid.hex()
@@ -71,6 +72,15 @@ def test_a_number(fleet, capfd, monkeypatch):
     )
     assert err.endswith("b2: is away\\x07; NOT erased there, ask again when it can be reached: the same command\n")
     assert fleet.said == [("erase", {"number": "+4930"})]
+
+
+def test_ctrl_c_does_not_end_what_was_begun(fleet, capfd, monkeypatch):
+    async def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(erase, "ask", interrupted)
+    code, out, err = run(fleet, capfd, monkeypatch, UUID, "--yes")
+    assert (code, out) == (130, "") and err.startswith("interrupted; the daemon erases on all the same, and `voipfleet")
 
 
 def test_who_may_not_and_what_is_held(fleet, capfd, monkeypatch):
