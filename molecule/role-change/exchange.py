@@ -46,6 +46,12 @@ def status(host: str) -> dict:
     return json.loads(bed("exec", host, "voipfleet", "status", "--json"))
 
 
+def quarter() -> int:
+    """Of this machine's memory, MB, as a central gives it to MariaDB."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    return min(max(memory // 4, 128), 8192)
+
+
 def main() -> None:
     before = status("porto")["records"]["created"]
     bed("exec", "lisbon", "systemctl", "stop", "voipfleet")
@@ -68,6 +74,8 @@ def main() -> None:
     expect("it showed the new password", status("porto")["listeners"][0]["slots"] == [1, 0])
     keys = [(HERE / "inventory" / "keys" / f"{host}.pub").read_text().splitlines() for host in ("lisbon", "porto")]
     expect("the inventory has two keys of each", [len(set(lines)) for lines in keys] == [2, 2])
+    megabytes = says("porto", "mariadb -N -e 'SELECT @@innodb_buffer_pool_size >> 20'")
+    expect("MariaDB, which came with its part, has a quarter of the memory", abs(int(megabytes) - quarter()) <= 64)
     expect("its database is kept up", says("porto", "systemctl", "is-active", TIMER) == "active")
     expect("porto captures nothing", not status("porto")["capture"]["interfaces"])
     expect("porto may open no packet socket", "cap_net_raw" not in says("porto", "systemctl", "show", "voipfleet",
