@@ -92,18 +92,21 @@ def test_row40_ten_fetches_of_1_gib_at_once(fleet, saw):
         while sum(count > 0 for count in running.got) < 4:
             time.sleep(0.01)
         busy, after, begun = delays(sensor), memory(fleet.central), sum(running.got)
+        at_once = sum(count > 0 for count in running.got)
         running.stop()
-        sensor.until(lambda sensor: len(serving.audit) == 4, 10)
+        end = time.monotonic() + 10
+        while len(lines := fetches(fleet.central)) < 10 and time.monotonic() < end:
+            time.sleep(0.2)
         at = int(0.99 * RECORDS)
-        refused = [text for text in running.sentences if "4 commands run already over this connection" in text]
-        assert len(refused) == 6 and begun > 8 << 20
+        assert at_once == 4 and not running.sentences and begun > 8 << 20
+        assert len(serving.audit) >= 4  # those that waited may have begun when the others ended
         assert {fields["result"] for _, fields in serving.audit} == {"left"}
         assert busy[at] < 0.5 and busy[at] < quiet[at] + 0.3
         assert after - before < 64
-        assert sorted(line["result"] for line in fetches(fleet.central)) == ["failed"] * 6 + ["left"] * 4
+        assert [line["result"] for line in lines] == ["left"] * 10
         counts = fleet.check()
     saw(f"10 fetches of 1 GiB at once from one sensor, while {RECORDS} calls end one after the other",
-        f"4 ran, 6 were refused in words; {begun >> 20} MB came meanwhile; at the 99th percentile a record took"
+        f"4 ran, 6 waited; {begun >> 20} MB came meanwhile; at the 99th percentile a record took"
         f" {1000 * busy[at]:.0f} ms ({1000 * quiet[at]:.0f} ms before); the central grew by {max(0, after - before)}"
         f" MB; 10 lines in the audit log; {counts['rows']} rows")  # fmt: skip
 

@@ -84,6 +84,21 @@ async def test_a_host_behind_two_others_is_seen_and_asked(monkeypatch):
         await d.board.ask(b"z" * 16, "who", {}, "ann@d", no_data)
 
 
+async def test_thirteen_hosts_behind_one_are_asked_at_once(monkeypatch):
+    """One session answers four at a time; the others wait, at the central and at the relay."""
+    monkeypatch.setattr(switchboard, "LOOK", 0.02)
+    relay, central = Host(B, "relay"), Host(C, "central")
+    hosts = [Host(bytes([n]) * 16, f"s{n}") for n in range(1, 14)]
+    async with contextlib.AsyncExitStack() as open_:
+        await open_.enter_async_context(connected(relay, central))
+        for host in hosts:
+            await open_.enter_async_context(connected(host, relay))
+        await until(lambda: {host.uuid for host in hosts} <= set(central.seen))
+        asked = [host for host in hosts for _ in range(3)]
+        said = await asyncio.gather(*(central.board.ask(host.uuid, "who", {}, "x", no_data) for host in asked))
+        assert [one["name"] for one in said] == [host.name for host in asked]
+
+
 async def test_a_host_that_leaves_the_one_before_is_said_to_be_away_by_that_one(monkeypatch):
     monkeypatch.setattr(switchboard, "LOOK", 0.02)
     a, b, c = Host(A, "a"), Host(B, "b"), Host(C, "c")
