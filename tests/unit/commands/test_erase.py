@@ -80,7 +80,7 @@ def test_ctrl_c_does_not_end_what_was_begun(fleet, capfd, monkeypatch):
 
     monkeypatch.setattr(erase, "ask", interrupted)
     code, out, err = run(fleet, capfd, monkeypatch, UUID, "--yes")
-    assert (code, out) == (130, "") and err.startswith("interrupted; the daemon erases on all the same, and `voipfleet")
+    assert (code, out) == (130, "") and err.startswith("interrupted; the daemon erases on all the same, `voipfleet")
 
 
 def test_who_may_not_and_what_is_held(fleet, capfd, monkeypatch):
