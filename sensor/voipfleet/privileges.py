@@ -11,13 +11,17 @@ _NO_NEW_PRIVS, _CAP_AMBIENT, _AMBIENT_CLEAR_ALL = 38, 47, 4
 def drop_all() -> None:
     """Drop all capabilities of this thread and forbid new ones; without any to drop nothing changes.
 
-    capset works on one thread, so call it before others start, and after the sockets are open.
-    Raises OSError where the kernel refuses: going on with privileges would be worse than not starting.
+    capset works on one thread, so call it before others start, and after the sockets are open. Where there is nothing to
+    drop it is not asked for: a service that never had any is not allowed it. Raises OSError where the kernel refuses:
+    going on with privileges would be worse than not starting.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_CAP_AMBIENT, _AMBIENT_CLEAR_ALL, 0, 0, 0)  # not known to old kernels; capset clears it too
     _check(libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0))
-    _check(libc.capset(struct.pack("=Ii", _VERSION_3, 0), bytes(24)))
+    has = ctypes.create_string_buffer(24)
+    _check(libc.capget(struct.pack("=Ii", _VERSION_3, 0), has))
+    if any(has.raw):
+        _check(libc.capset(struct.pack("=Ii", _VERSION_3, 0), bytes(24)))
 
 
 def _check(result: int) -> None:

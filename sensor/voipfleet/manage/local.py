@@ -61,8 +61,11 @@ class Manager:
             await self.converse(reader, writer, *await peer.asker(uid, gids))
         except VoipfleetError as error:
             writer.write(_line({"error": str(error)}))
-            writer.close()
+        except Exception as error:
+            log.exception("the control socket failed unexpectedly, report this")
+            writer.write(_line({"error": f"internal error ({type(error).__name__}); the log has more, report it"}))
         finally:
+            writer.close()  # whoever asked must not wait for ever
             self._users[uid] -= 1
             if not self._users[uid]:
                 del self._users[uid]

@@ -240,6 +240,17 @@ async def test_a_user_database_that_is_stuck_keeps_nobody_else_waiting(path, mon
     assert (await ask(path, "echo"))["who"] == "ann"
 
 
+@on_a_socket
+async def test_a_defect_before_the_first_command_keeps_nobody_waiting(path, monkeypatch):
+    async def broken(*_):
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(local.peer, "asker", broken)
+    with pytest.raises(VoipfleetError, match=r"internal error \(PermissionError\)"):
+        async with asyncio.timeout(2):
+            await ask(path, "status")
+
+
 async def test_root_and_the_own_user_need_no_group():
     assert await peer.asker(0, set()) == ("root", ALL)
     assert (await peer.asker(os.geteuid(), set()))[1] == ALL
