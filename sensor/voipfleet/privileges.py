@@ -11,9 +11,9 @@ _NO_NEW_PRIVS, _CAP_AMBIENT, _AMBIENT_CLEAR_ALL = 38, 47, 4
 def drop_all() -> None:
     """Drop all capabilities of this thread and forbid new ones; without any to drop nothing changes.
 
-    capset works on one thread, so call it before others start, and after the sockets are open. Where there is nothing to
-    drop it is not asked for: a service that never had any is not allowed it. Raises OSError where the kernel refuses:
-    going on with privileges would be worse than not starting.
+    capset works on one thread, so call it before others start, and after the sockets are open. Where there is nothing
+    to drop it is not asked for: a service that never had any is not allowed it. Raises OSError where the kernel
+    refuses: going on with privileges would be worse than not starting.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_CAP_AMBIENT, _AMBIENT_CLEAR_ALL, 0, 0, 0)  # not known to old kernels; capset clears it too
