@@ -16,8 +16,8 @@ import numpy as np
 from voipfleet.capture import chain
 from voipfleet.packetstore import lookup
 from voipfleet.packetstore.reader import block_of
-from voipfleet.packetstore.segment import IDX, PART, decode_index, encode_index
-from voipfleet.packetstore.writing import sync_folder
+from voipfleet.packetstore.segment import IDX, decode_index, encode_index
+from voipfleet.packetstore.writing import put, sync_folder
 
 
 @dataclass
@@ -114,16 +114,5 @@ def _overwrite(
 
 
 def _replace(path: Path, content: bytes) -> None:
-    part = path.with_name(path.name + PART)
-    part.unlink(missing_ok=True)
-    file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(file, "wb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-        part.rename(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
+    put(path, content)
     sync_folder(path.parent)

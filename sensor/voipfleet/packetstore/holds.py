@@ -6,12 +6,11 @@ call again adds pcaps with what is new. What the JSON names is held, and nothing
 """
 
 import json
-import os
 import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -23,8 +22,8 @@ import numpy as np
 from voipfleet.capture import chain
 from voipfleet.errors import VoipfleetError
 from voipfleet.packetstore.reader import Piece, Plan, missing_words, read
-from voipfleet.packetstore.segment import KINDS, PART, PCAP, PCAP_HEAD, pcap_head
-from voipfleet.packetstore.writing import sync_folder
+from voipfleet.packetstore.segment import KINDS, PCAP, PCAP_HEAD, pcap_head
+from voipfleet.packetstore.writing import put, sync_folder
 
 FOLDER = "holds"
 MAX_SAID = 1 << 20  # bytes of a JSON
@@ -73,7 +72,7 @@ def hold(folder: Path, uuid: bytes, plan: Plan, *, who: str, why: str, floor: in
                                  " host that has them")  # fmt: skip
         missing = "; ".join(dict.fromkeys(filter(None, (there.missing if there else "", copy.missing))))
         said = {"who": who, "why": why, "at": time.time_ns(), "files": had + files, "missing": missing}
-        _put(where / f"{uuid.hex()}.json", json.dumps(said).encode())
+        put(where / f"{uuid.hex()}.json", json.dumps(said).encode())
     except OSError:
         for file in files:
             with suppress(OSError):
@@ -157,7 +156,7 @@ class _Copy:
                     sizes[kind] += len(new)
                     yield new
 
-        _put(path, content())
+        put(path, content())
         return sizes
 
     def _new(self, piece: Piece, data: bytes | None) -> bytes:
@@ -210,22 +209,6 @@ def _without_empty(where: Path, files: list[dict]) -> list[dict]:
 def _said(where: Path, uuid: bytes) -> dict:
     with (where / f"{uuid.hex()}.json").open("rb") as file:
         return json.loads(file.read(MAX_SAID))
-
-
-def _put(path: Path, content: Iterable[bytes] | bytes) -> None:
-    """A file that is whole when it is there."""
-    part = path.with_name(path.name + PART)
-    part.unlink(missing_ok=True)
-    file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(file, "wb") as out:
-            out.writelines([content] if isinstance(content, bytes) else content)
-            out.flush()
-            os.fsync(out.fileno())
-        part.rename(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def _pieces(where: Path, said: dict) -> Iterator[Piece]:

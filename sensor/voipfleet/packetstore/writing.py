@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from voipfleet.packetstore import catalogue as catalogues
@@ -291,3 +291,19 @@ def sync_folder(folder: Path) -> None:
         os.fsync(file)
     finally:
         os.close(file)
+
+
+def put(path: Path, content: Iterable[bytes] | bytes) -> None:
+    """A file that is whole when it is there; `sync_folder` makes its name durable. Raises OSError."""
+    part = path.with_name(path.name + PART)
+    part.unlink(missing_ok=True)
+    file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(file, "wb") as out:
+            out.writelines([content] if isinstance(content, bytes) else content)
+            out.flush()
+            os.fsync(out.fileno())
+        part.rename(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise

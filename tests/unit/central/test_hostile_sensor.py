@@ -11,18 +11,10 @@ from voipfleet.calls import record
 from voipfleet.calls.record import StreamRecord
 from voipfleet.central import schema, search
 from voipfleet.central.conditions import Query
-from voipfleet.central.store import Peer, Store
+from voipfleet.central.store import Peer
 from voipfleet.records.messages import CALL, GAP, Batch, GapRecord, Row, Status
 
 PEER = Peer(sensor_uuid=b"s" * 16, name="branch1", key="ab", address="127.0.0.1")
-
-
-@pytest.fixture
-def store(tmp_path):
-    made = Store(sa.make_url(f"sqlite:///{tmp_path}/calls.db"))
-    made.prepare()
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize(

@@ -3,24 +3,15 @@
 import datetime
 
 import pytest
-import sqlalchemy as sa
 from support.halves import Sensors, media, signalling
 from support.records import DAY, EPOCH, NOON, call, count, row
 from voipfleet.central import retention, schema
-from voipfleet.central.store import Peer, Store
+from voipfleet.central.store import Peer
 from voipfleet.errors import VoipfleetError
 from voipfleet.records.messages import CALL, Batch, Row
 
 PEER = Peer(b"s" * 16, "branch1", "", "10.0.0.1")
 TODAY = datetime.date(2023, 11, 20)  # NOON is of 2023-11-14
-
-
-@pytest.fixture
-def store(tmp_path):
-    made = Store(sa.make_url(f"sqlite:///{tmp_path}/calls.db"))
-    made.prepare()
-    yield made
-    made.close()
 
 
 @pytest.fixture

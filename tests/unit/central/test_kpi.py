@@ -1,7 +1,6 @@
 """Key figures: what the server counts is what the calls say one by one; the formulas."""
 
 import pytest
-import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from support.records import EPOCH, NOON, call, row
@@ -9,21 +8,13 @@ from voipfleet import filters
 from voipfleet.calls.record import StreamRecord
 from voipfleet.central import kpi
 from voipfleet.central.conditions import Query
-from voipfleet.central.store import Peer, Store
+from voipfleet.central.store import Peer
 from voipfleet.errors import VoipfleetError
 from voipfleet.filters import Filter
 from voipfleet.records.messages import Batch
 
 PEER = Peer(b"s" * 16, "branch1", "", "10.0.0.1")
 HOUR = 3600 * 10**9
-
-
-@pytest.fixture
-def store(tmp_path):
-    made = Store(sa.make_url(f"sqlite:///{tmp_path}/calls.db"))
-    made.prepare()
-    yield made
-    made.close()
 
 
 def keep(store, found):

@@ -3,11 +3,10 @@
 import time
 
 import pytest
-import sqlalchemy as sa
 from support.records import EPOCH, call, count, row
 from voipfleet.central import registry, schema
 from voipfleet.central.registry import MINUTE, SECOND
-from voipfleet.central.store import Peer, Store
+from voipfleet.central.store import Peer
 from voipfleet.commands import sensors as command
 from voipfleet.records.messages import Batch, Status
 
@@ -15,14 +14,6 @@ PEER = Peer(b"s" * 16, "branch1", "ab12-cd34", "10.0.0.1")
 COUNTERS = {"capture_packets_total": 1000, "calls_active": 3, "records_queued": 2, "capture_kernel_drops_total": 4,
             "pipe_packets_dropped_total": 1, "disk_free_bytes": 5 * 10**9, "disk_size_bytes": 10**10,
             "pool_oldest_ns": 77, "clock_offset_us": -1500}  # fmt: skip
-
-
-@pytest.fixture
-def store(tmp_path):
-    made = Store(sa.make_url(f"sqlite:///{tmp_path}/calls.db"))
-    made.prepare()
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Searches give the calls that the filter takes, in order, page by page."""
 
 import pytest
-import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from support.records import EPOCH, NOON, call, row
@@ -16,14 +15,6 @@ from voipfleet.records.messages import Batch
 
 PEER = Peer(b"s" * 16, "branch1", "", "10.0.0.1")
 HOUR = 3600 * 10**9
-
-
-@pytest.fixture
-def store(tmp_path):
-    made = Store(sa.make_url(f"sqlite:///{tmp_path}/calls.db"))
-    made.prepare()
-    yield made
-    made.close()
 
 
 def keep(store: Store, found: list[CallRecord], epoch: bytes = EPOCH) -> None:

@@ -13,14 +13,6 @@ from voipfleet.records.messages import CALL, GAP, PROBE, Batch, GapRecord, Row, 
 PEER = Peer(sensor_uuid=b"s" * 16, name="branch1", key="ab", address="127.0.0.1")
 
 
-@pytest.fixture
-def store(tmp_path):
-    made = Store(sa.make_url(f"sqlite:///{tmp_path}/calls.db"))
-    made.prepare()
-    yield made
-    made.close()
-
-
 def test_a_batch_is_stored_once_however_often_it_comes(store):
     batch = Batch(EPOCH, [row(seq, call()) for seq in range(1, 6)])
     assert store.ingest(PEER, batch).through_seq == 5

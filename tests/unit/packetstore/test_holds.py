@@ -125,7 +125,7 @@ def test_a_kill_half_way_leaves_the_hold_as_it_was(tmp_path, monkeypatch, again)
     before = hold(tmp_path) if again else None
     names = {path.name for path in tmp_path.glob("holds/*")}
     pools.fill(tmp_path, "sip", [Row(2, START + 1, b"BYE")])
-    put, left = holds._put, 1
+    put, left = holds.put, 1
 
     def killed(path, content):
         nonlocal left
@@ -136,7 +136,7 @@ def test_a_kill_half_way_leaves_the_hold_as_it_was(tmp_path, monkeypatch, again)
         put(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(holds, "_put", killed)
+        patch.setattr(holds, "put", killed)
         with pytest.raises(KeyboardInterrupt):
             hold(tmp_path)
     assert holds.get(tmp_path, UUID) == before
