@@ -6,7 +6,7 @@ import contextlib
 from types import SimpleNamespace
 
 import msgspec
-from voipfleet.asking import answerer, messages
+from voipfleet.asking import messages
 from voipfleet.asking.asker import no_data
 from voipfleet.asking.messages import Ask, Behind, Cancel, Data, End, More
 from voipfleet.asking.switchboard import Switchboard
@@ -63,7 +63,7 @@ async def _talk(frames: list[tuple[int, bytes]]) -> None:
                     kind = KINDS[at % len(KINDS)]
                     assert await answers.take(kind, body) or asks.take(kind, body)
                     await asyncio.sleep(0)
-                    assert len(answers._answerer._running) <= answerer.AT_ONCE
+                    assert len(answers._answerer._running) <= messages.AT_ONCE
                     for answer in asks.asker._open.values():
                         waiting = (len(one.body) for one in answer.waiting if isinstance(one, Data))
                         assert sum(waiting) <= messages.WINDOW
