@@ -93,6 +93,9 @@ class Uplink:
             except* (VoipfleetError, OSError, EOFError) as group:
                 if not self._renewed:
                     self._down(host, _first(group))
+            if self._closing and self._renewed:  # it came in the very moment of the end
+                (session, _), self._renewed = self._renewed, None
+                session.abort()
             if not self._renewed:
                 return
 
