@@ -37,6 +37,7 @@ async def test_a_connection_that_was_renewed_in_the_moment_of_the_end_is_ended_t
     aborted = []
 
     async def served(host, better):
+        await asyncio.sleep(0)
         await link.close()
         link._renewed = SimpleNamespace(abort=lambda: aborted.append(host)), b""
         raise uplink.Renewed("h: a new connection")
