@@ -65,6 +65,7 @@ bench: venv packages ## measure: the analysis beside its peers, a live sensor, w
 	@$(BIN)/python benchmarks/live.py
 	@$(BIN)/python benchmarks/mirror.py
 	@$(BIN)/python benchmarks/packetstore.py
+	@$(BIN)/python benchmarks/keeping.py
 	@$(BIN)/python benchmarks/ingest.py
 	@$(BIN)/python benchmarks/search.py --records 1000000
 	@$(BIN)/python benchmarks/fleet.py
