@@ -93,6 +93,7 @@ def test_row30_mutated_handshakes_and_frames(fleet, saw, count):
     sensor = fleet.simulated().start()
     sensor.put(10)
     sensor.drained()
+    wait((fleet.central.folder / "spool" / "pool" / "calls.db-shm").exists)  # the index of calls is opened by then
     open_files = files(pid)
     inside(fleet.namespace, lambda: asyncio.run(mutants.attack(fleet, count // 5)))  # caches of addresses are full now
     before = memory(pid)
