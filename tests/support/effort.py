@@ -1,4 +1,4 @@
-"""How the time that something takes grows with its input: a ratio within one run, which a busy machine cannot change."""
+"""How the time that something takes grows with its input: a ratio in one run, which a busy machine cannot change."""
 
 import time
 from collections.abc import Callable
