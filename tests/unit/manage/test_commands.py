@@ -202,15 +202,15 @@ async def test_a_filter_that_is_long_work_keeps_nobody_waiting(monkeypatch):
 
     one.engine = SimpleNamespace(filter=take)
     monkeypatch.setattr(filtering, "compile_filter", compiles)
-    monkeypatch.setattr(filtering, "SECONDS", 0.3)
+    monkeypatch.setattr(filtering, "SECONDS", 2)
     monkeypatch.setattr(filtering, "_compiling", Beside("filter", 1))
     waiting = asyncio.create_task(ask(one, "filter", text="host far"))
     await asyncio.sleep(0.05)
     begun = time.monotonic()
     assert (await ask(one, "version"))["name"] == "one"
-    with pytest.raises(VoipfleetError, match=r"^filter: was not compiled within 0.3 s, or another one still is; give"):
+    with pytest.raises(VoipfleetError, match=r"^filter: was not compiled within 2 s, or another one still is; give"):
         await ask(one, "filter", text="udp")
-    assert time.monotonic() - begun < 0.2
+    assert time.monotonic() - begun < 1
     with pytest.raises(VoipfleetError, match="give addresses instead of names"):
         await waiting
     stuck.set()
