@@ -313,7 +313,7 @@ def main() -> None:
     finally:
         measured.server.kill()
         if not args.keep:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)  # what a killed server has left
 
 
 def _said(page) -> str:

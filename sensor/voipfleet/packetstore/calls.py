@@ -167,7 +167,7 @@ class CallIndex:
 
     def _select(self, where: str, *values) -> list[Known]:
         self.flush()
-        query = f"SELECT body, first, last FROM calls WHERE {where}"  # noqa: S608
+        query = f"SELECT body, first, last FROM calls WHERE {where}"  # noqa: S608 - text of this file
         rows = self._do(lambda db: db.execute(query, values).fetchall()) or []
         found = []
         for body, first, last in rows:
