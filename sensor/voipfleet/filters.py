@@ -34,24 +34,45 @@ class Address:
 
 
 @dataclass(frozen=True)
-class Number:
-    """What a number begins with, has within, in this order, and ends with."""
+class Pattern:
+    """What a text begins with, has within, in this order, and ends with; or the whole of it. In lower case."""
 
     parts: tuple[str, ...]
-    domain: bool  # it is about number@domain
 
-    def fits(self, user: str, domain: str) -> bool:
-        text = (f"{user}@{domain}" if self.domain else user).casefold()
-        first, *within, last = self.parts
+    def fits(self, text: str) -> bool:
+        if len(self.parts) == 1:
+            return text == self.parts[0]
+        first, last = self.parts[0], self.parts[-1]
         at, end = len(first), len(text) - len(last)
         if not (text.startswith(first) and text.endswith(last)):
             return False
-        for part in within:
+        for part in self.parts[1:-1]:
             found = text.find(part, at, end)
             if found < 0:
                 return False
             at = found + len(part)
         return at <= end
+
+    @property
+    def single(self) -> bool:
+        """Whether it asks for one thing only, so that no order is to be kept."""
+        return len([part for part in self.parts if part]) == 1
+
+
+@dataclass(frozen=True)
+class Number:
+    """What a number is one of, and its domain; where there are none, it may be any."""
+
+    users: tuple[Pattern, ...]
+    domains: tuple[Pattern, ...] = ()
+
+    def fits(self, user: str, domain: str) -> bool:
+        return _any(self.users, user) and _any(self.domains, domain)
+
+
+def _any(patterns: tuple[Pattern, ...], text: str) -> bool:
+    text = text.casefold()
+    return not patterns or any(pattern.fits(text) for pattern in patterns)
 
 
 @dataclass(frozen=True)
@@ -104,11 +125,21 @@ class Filter:
         return call.one_way == self.one_way
 
 
-def number(text: str) -> "Number":
-    """A part of a number, or with `*` the whole of it. With an @ it is held against number@domain."""
-    if not text.strip("*"):
-        raise ValueError(f"{text!r} is every number; give a part of one (555) or a pattern (*555, +49*)")
-    return Number(tuple(text.casefold().split("*")) if "*" in text else ("", text.casefold(), ""), "@" in text)
+def number(text: str) -> Number:
+    """How a number begins or ends, or with `*` the whole of it; after an @ the same for its domain.
+
+    Where there is no `*`, a `+` or `00` before it is the same as none: a number is written otherwise on the next trunk.
+    """
+    user, _, domain = text.casefold().partition("@")
+    if not (user + domain).strip("*"):
+        raise ValueError(f"{text!r} is every number; give how it begins or ends (555), or a pattern (*30*, +49*)")
+    bare = user.removeprefix("+").removeprefix("00") or user
+    begins = ((bare, f"+{bare}", f"00{bare}"), (domain,))
+    return Number(*(
+        () if not part.strip("*") else (Pattern(tuple(part.split("*"))),) if "*" in text
+        else (*(Pattern((begin, "")) for begin in some), Pattern(("", part)))
+        for part, some in zip((user, domain), begins, strict=True)
+    ))  # fmt: skip
 
 
 def address(text: str) -> Address:
@@ -176,7 +207,7 @@ def mos(text: str) -> float:
 
 # option, its parser, what it takes, help
 OPTIONS: tuple[tuple[str, Callable[[str], Any], str, str], ...] = (
-    ("number", number, "TEXT", "calls whose caller or callee has this in the number, or is it, with * for anything"),
+    ("number", number, "TEXT", "calls whose caller or callee begins or ends so, or is it, with * for anything: *30*"),
     ("address", address, "IP", "calls with signalling or media from or to this address or network"),
     ("since", since, "TIME", "calls that began then or later: 2026-01-31, '2026-01-31 14:00' (local time), RFC 3339, "
      "or 30m, 12h, 7d ago"),

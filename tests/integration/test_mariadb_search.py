@@ -13,7 +13,7 @@ from support.halves import Sensors, media, signalling
 from support.records import DAY, EPOCH, NOON, call, count, row
 from voipfleet import filters
 from voipfleet.calls.record import StreamRecord
-from voipfleet.central import kpi, migrate, partitions, retention, schema, search
+from voipfleet.central import kpi, migrate, partitions, retention, schema, search, ways
 from voipfleet.central.conditions import Query
 from voipfleet.central.store import Peer, Store
 from voipfleet.errors import VoipfleetError
@@ -76,6 +76,21 @@ def test_a_new_database_and_an_upgraded_one_end_the_same(mariadb_server, place, 
     old.dispose()
 
 
+def test_narrow_indexes_of_before_become_wide(administrator):
+    """As revision 0004 had made them; and where that was cut short, there is nothing of one."""
+    migrate.upgrade(administrator, "here")
+    before = schemas.look(administrator)
+    with administrator.begin() as connection:
+        for name, columns in (("verdict", "kind, verdict, setup_time, site, sensor"), ("src_ip", "src_ip, kind"),
+                              ("site", "kind, site, setup_time, verdict")):  # fmt: skip
+            connection.exec_driver_sql(f"ALTER TABLE calls DROP INDEX calls_{name}, ADD INDEX calls_{name} ({columns})")
+        connection.exec_driver_sql("ALTER TABLE calls DROP INDEX calls_dst_ip")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0004'")
+    assert schemas.look(administrator) != before
+    migrate.upgrade(administrator, "here")
+    assert schemas.look(administrator) == before
+
+
 MOS = [None, 1.5, 3.6, 3.5999999999999996, 4.41]
 
 
@@ -98,27 +113,32 @@ def some_calls(number: int) -> list:
 
 
 WANTED = [
-    {}, {"number": "+4930*"}, {"number": "*06"}, {"number": "9"}, {"number": "%_*"}, {"address": "192.0.2.1"},
+    {}, {"number": "+4930*"}, {"number": "*06"}, {"number": "9"}, {"number": "*9*"}, {"number": "30"},
+    {"number": "00493"}, {"number": "30@hq"}, {"number": "%_*"}, {"address": "192.0.2.1"},
     {"address": "10.0.0.3"}, {"address": "10.0.0.0/29"}, {"response": "4xx,none"}, {"response": "503", "number": "1*"},
     {"mos_below": "3.6"}, {"mos_below": "3.65", "address": "192.0.2.2"}, {"one_way": True},
-    {"one_way": True, "number": "+4930*", "response": "2xx"},
+    {"one_way": True, "number": "+4930*", "response": "2xx"}, {"site": "n", "address": "192.0.2.1"},
+    {"site": "n", "address": "10.0.0.3"}, {"address": "192.0.2.1", "number": "100"}, {"site": "s", "number": "*9*"},
+    {"address": "10.0.0.3", "mos_below": "3.6", "site": "n"},
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("many", [3, 100_000])
 def test_searches_find_what_the_filter_takes(store, monkeypatch, many):
     """By partitions, with the indexes that it is told, also where every way is crowded."""
-    monkeypatch.setattr(search, "MANY", many)
+    monkeypatch.setattr(ways, "MANY", many)
     found = some_calls(240)
     ingest(store, found)
     for said in WANTED:
         parse = {name.replace("_", "-"): convert for name, convert, _, _ in filters.OPTIONS}
-        wanted = Filter(**{name: parse.get(name.replace("_", "-"), bool)(text) for name, text in said.items()})
-        fitting = {one.uuid for one in found if wanted(one)}
+        site = said.get("site", "")
+        wanted = Filter(**{name: parse.get(name.replace("_", "-"), bool)(text)
+                           for name, text in said.items() if name != "site"})  # fmt: skip
+        fitting = {one.uuid for one in found if wanted(one) and site in ("", one.site)}
         for sort in ("setup_time-desc", "setup_time", "mos"):
             got, after = [], ""
             while after is not None:
-                page = store.search(Query(wanted), search.order(sort, after), 37)
+                page = store.search(Query(wanted, site), search.order(sort, after), 37)
                 got += page.calls
                 after = page.more or None
             assert (len(got), {one.uuid for one in got}) == (len(fitting), fitting), (said, sort)

@@ -64,7 +64,7 @@ def test_no_such_database(instance):
 @COMMANDS
 def test_no_schema(instance, words):
     line = says(instance, *words)
-    assert line.endswith("schema is at nothing, this release needs 0004; run `voipfleet db migrate`")
+    assert line.endswith("schema is at nothing, this release needs 0005; run `voipfleet db migrate`")
 
 
 @pytest.mark.parametrize("words", [("db", "check"), ("calls",), ("db", "migrate", "--user", "root")], ids=" ".join)
@@ -72,7 +72,7 @@ def test_a_schema_of_a_newer_release(mariadb_server, instance, words):
     assert instance.command("db", "migrate", "--user", "root").returncode == 0
     mariadb_server.sql("UPDATE alembic_version SET version_num = '9999'", instance.database)
     assert says(instance, *words).endswith(
-        "schema is at 9999, newer than this release, which knows 0004; install the newer release"
+        "schema is at 9999, newer than this release, which knows 0005; install the newer release"
     )
 
 

@@ -166,9 +166,9 @@ def test_calls_come_back_whole_and_filtered(store, peer):
 
 
 def number(text: str) -> Query:
-    """Exactly this one."""
+    """This one, by whatever way."""
     return (
-        Query(Filter(number=filters.Number((text, ""), domain=False)))
+        Query(Filter(number=filters.Number((filters.Pattern((text,)),))))
         if text != "200"
         else Query(Filter(number=filters.number(text), until=NOON + 2))
     )

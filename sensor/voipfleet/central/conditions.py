@@ -17,12 +17,12 @@ from voipfleet.filters import Filter
 calls, addresses = schema.calls, schema.addresses
 Sql = sa.ColumnElement[bool]
 # What an index says without a look at the row, beside `kind` and `setup_time`.
-COVERED = {
-    "calls_facts": {"verdict", "site", "sensor", "caller_key", "callee_key", "src_ip", "dst_ip", "mos"},
-    "calls_verdict": {"verdict", "site", "sensor"}, "calls_site": {"site", "verdict"},
-    "calls_sensor": {"sensor", "verdict"}, "calls_caller_key": {"caller_key"}, "calls_callee_key": {"callee_key"},
-    "calls_caller_tail": {"caller_tail"}, "calls_callee_tail": {"callee_tail"}, "calls_src_ip": {"src_ip"},
-    "calls_dst_ip": {"dst_ip"}, "calls_call_id": {"call_id"}, "calls_uuid": {"uuid"}, "addresses": set(),
+_ALL = set(schema.FILTERED)
+COVERED: dict[str, set[str]] = {
+    "calls_facts": _ALL, "calls_verdict": _ALL, "calls_site": _ALL, "calls_sensor": _ALL, "calls_src_ip": _ALL,
+    "calls_dst_ip": _ALL,
+    "calls_caller_key": {"caller_key"}, "calls_callee_key": {"callee_key"}, "calls_caller_tail": set(),
+    "calls_callee_tail": set(), "calls_call_id": set(), "calls_uuid": set(), "addresses": set(),
 }  # fmt: skip
 MOST_PARTS = 64  # of a way; with more it is no way
 ANY = Filter()
@@ -42,40 +42,52 @@ class Query:
 
 @dataclass(frozen=True)
 class Condition:
-    """`of`: the columns that it looks at; `exact`: what passes it needs no second look."""
+    """What one option asks. `of`: the columns that it looks at; `exact`: what passes it needs no second look.
 
+    `dear`: it looks into another table.
+    """
+
+    option: str
     sql: Sql
     of: frozenset[str]
     exact: bool = True
+    dear: bool = False
 
 
 @dataclass(frozen=True)
 class Way:
     """Some of the calls by an index: those of each part (index, condition), where a call may be in several.
 
-    `timely`: each part has its calls in the order of time.
+    `timely`: each part has its calls in the order of time. `decides`: the options that no call of it need be held to.
     """
 
     parts: list[tuple[str, Sql]]
     timely: bool
+    decides: frozenset[str]
 
 
-def conditions(query: Query) -> list[Condition]:
-    """All but kind and time, which times() has."""
+def conditions(query: Query, media: bool = True) -> list[Condition]:
+    """All but kind and time, which times() has. `media`: table `addresses` has some of the host that is wanted."""
     wanted, found = query.wanted, []
-    for said, make in ((wanted.response, _response), (wanted.one_way, _one_way), (wanted.mos_below, _mos_below),
-                       (wanted.number, _number), (wanted.address, _address)):  # fmt: skip
-        if said is not None:
-            found += make(said)
+    if wanted.response is not None:
+        found.append(_response(wanted.response))
+    if wanted.one_way is not None:
+        found.append(_one_way(wanted.one_way))
+    if wanted.mos_below is not None:
+        found += _mos_below(wanted.mos_below)
+    if wanted.number:
+        found.append(_number(wanted.number))
+    if wanted.address:
+        found.append(_address(wanted.address, media))
     if query.site:
         text = rows.clean(query.site)
-        found.append(_on(sa.or_(calls.c.site == text, calls.c.sensor == text), "site", "sensor"))
+        found.append(_on("site", sa.or_(calls.c.site == text, calls.c.sensor == text), "site", "sensor"))
     if query.sensor:
-        found.append(_on(calls.c.sensor == rows.clean(query.sensor), "sensor"))
+        found.append(_on("sensor", calls.c.sensor == rows.clean(query.sensor), "sensor"))
     if query.call_id:
-        found.append(_on(calls.c.call_id == rows.clean(query.call_id), "call_id"))
+        found.append(_on("call_id", calls.c.call_id == rows.clean(query.call_id), "call_id"))
     if query.uuid:
-        found.append(_on(calls.c.uuid == query.uuid, "uuid"))
+        found.append(_on("uuid", calls.c.uuid == query.uuid, "uuid"))
     return found
 
 
@@ -92,24 +104,31 @@ def ways(query: Query, present: list[int]) -> list[Way]:
     """Those that the query offers; `present`: the verdicts that fits() takes and that calls have."""
     wanted, found = query.wanted, []
     if query.uuid:
-        return [Way([("calls_uuid", calls.c.uuid == query.uuid)], False)]
+        return [_way([("calls_uuid", calls.c.uuid == query.uuid)], False, "uuid")]
     if query.call_id:
-        return [Way([("calls_call_id", calls.c.call_id == rows.clean(query.call_id))], False)]
+        return [_way([("calls_call_id", calls.c.call_id == rows.clean(query.call_id))], False, "call_id")]
     if has_verdict(query) and len(present) <= MOST_PARTS:
-        found.append(Way([("calls_verdict", calls.c.verdict == verdict) for verdict in present], True))
+        parts = [("calls_verdict", calls.c.verdict == verdict) for verdict in present]
+        found.append(_way(parts, True, "response", "one_way", "mos_class"))
     if query.site:
         text = rows.clean(query.site)
-        found.append(Way([("calls_site", calls.c.site == text), ("calls_sensor", calls.c.sensor == text)], True))
+        parts = [("calls_site", calls.c.site == text), ("calls_sensor", calls.c.sensor == text)]
+        found.append(_way(parts, True, "site"))
     if query.sensor:
-        found.append(Way([("calls_sensor", calls.c.sensor == rows.clean(query.sensor))], True))
+        found.append(_way([("calls_sensor", calls.c.sensor == rows.clean(query.sensor))], True, "sensor"))
     if wanted.number and (parts := _number_parts(wanted.number)):
-        found.append(Way(parts, False))
+        decides = ["number"] if all(pattern.single for pattern in wanted.number.users) else []
+        found.append(_way(parts, False, *decides))
     if wanted.address:
         network = wanted.address.network
-        parts = [(f"calls_{name}", _inside(calls.c[name], network)) for name in ("src_ip", "dst_ip")]
-        parts.append(("addresses", _inside(addresses.c.address, network)))
-        found.append(Way(parts, network.num_addresses == 1))
+        parts = [("addresses", _inside(addresses.c.address, network))]
+        parts += [(f"calls_{name}", _inside(calls.c[name], network)) for name in ("src_ip", "dst_ip")]
+        found.append(_way(parts, network.num_addresses == 1, "address"))
     return found
+
+
+def _way(parts: list[tuple[str, Sql]], timely: bool, *decides: str) -> Way:
+    return Way(parts, timely, frozenset(decides))
 
 
 # -- verdicts ------------------------------------------------------------------------------------
@@ -146,41 +165,40 @@ def next_fit(query: Query, verdict: int) -> int | None:
     return verdict if verdict < last else None
 
 
-def _response(ranges: tuple[tuple[int, int], ...]) -> list[Condition]:
+def _response(ranges: tuple[tuple[int, int], ...]) -> Condition:
     if any(low <= 0 <= high for low, high in ranges):
         ranges = (*ranges, (facts.STREAMS, facts.STREAMS))
     parts = [calls.c.verdict.between(low << 8, high << 8 | 255) for low, high in ranges]
-    return [_on(sa.or_(*parts), "verdict")]
+    return _on("response", sa.or_(*parts), "verdict")
 
 
-def _one_way(said: bool) -> list[Condition]:
+def _one_way(said: bool) -> Condition:
     bit = calls.c.verdict.op("&")(facts.ONE_WAY)
-    return [_on(bit != 0 if said else bit == 0, "verdict")]
+    return _on("one_way", bit != 0 if said else bit == 0, "verdict")
 
 
 def _mos_below(mos: float) -> list[Condition]:
     highest = 1 + bisect.bisect_left(facts.BOUNDS, mos)
-    found = [_on(calls.c.verdict.op("&")(facts.CLASSES).between(1, highest), "verdict")]
-    return found if mos in facts.BOUNDS else [*found, _on(calls.c.mos < mos, "mos")]
+    found = [_on("mos_class", calls.c.verdict.op("&")(facts.CLASSES).between(1, highest), "verdict")]
+    return found if mos in facts.BOUNDS else [*found, _on("mos", calls.c.mos < mos, "mos")]
 
 
 # -- numbers -------------------------------------------------------------------------------------
 
 
-def _number(number: filters.Number) -> list[Condition]:
-    both = [_of_key(calls.c[f"{side}_key"], number) for side in ("caller", "callee")]
-    exact = not number.domain and len([part for part in number.parts if part]) == 1  # else their order matters
-    if number.domain and not number.parts[0].partition("@")[0]:
-        return [_on(sa.true(), "body", exact=False)]
-    return [_on(sa.or_(*both), "caller_key", "callee_key", exact=exact)]
+def _number(number: filters.Number) -> Condition:
+    """Exact but for numbers that do not fit into their key, where no domain and no order is asked for."""
+    exact = not number.domains and all(pattern.single for pattern in number.users)
+    if not number.users:
+        return _on("number", sa.true(), "body", exact=False)
+    each = (_of_key(calls.c[f"{side}_key"], pattern) for side in ("caller", "callee") for pattern in number.users)
+    return _on("number", sa.or_(*each), "caller_key", "callee_key", exact=exact)
 
 
-def _of_key(key: sa.Column, number: filters.Number) -> Sql:
+def _of_key(key: sa.Column, pattern: filters.Pattern) -> Sql:
     """A key that is full may go on, so it says how the number begins and no more."""
-    first, *within, last = number.parts
-    begins = _begins(key, _bytes(first.partition("@")[0])[: facts.KEY]) if first else sa.true()
-    if number.domain:
-        return begins
+    first, within, last = pattern.parts[0], pattern.parts[1:-1], pattern.parts[-1]
+    begins = _begins(key, _bytes(first)[: facts.KEY]) if first else sa.true()
     pieces = [sa.func.instr(key, piece) > 0 for piece in map(_bytes, within) if piece]
     if last:
         pieces.append(sa.func.substr(key, -len(_bytes(last))) == _bytes(last))
@@ -188,14 +206,16 @@ def _of_key(key: sa.Column, number: filters.Number) -> Sql:
 
 
 def _number_parts(number: filters.Number) -> list[tuple[str, Sql]]:
-    """By how it begins, or how it ends, whichever says more."""
-    first, last = number.parts[0].partition("@")[0], "" if number.domain else number.parts[-1]
-    if len(first) >= len(last):
-        which, text = "key", _bytes(first)
-    else:
-        which, text = "tail", _bytes(last)[::-1]
-    names = [f"{side}_{which}" for side in ("caller", "callee")]
-    return [(f"calls_{name}", _begins(calls.c[name], text[: facts.KEY])) for name in names] if text else []
+    """By how it begins, or how it ends, whichever says more. None where one of the patterns says neither."""
+    found = []
+    for pattern in number.users:
+        first, last = pattern.parts[0], pattern.parts[-1]
+        which, text = ("key", _bytes(first)) if len(first) >= len(last) else ("tail", _bytes(last)[::-1])
+        if not text:
+            return []
+        names = [f"{side}_{which}" for side in ("caller", "callee")]
+        found += [(f"calls_{name}", _begins(calls.c[name], text[: facts.KEY])) for name in names]
+    return found
 
 
 def _begins(column: sa.Column, text: bytes) -> Sql:
@@ -210,16 +230,17 @@ def _bytes(text: str) -> bytes:
 # -- addresses -----------------------------------------------------------------------------------
 
 
-def _address(address: filters.Address) -> list[Condition]:
+def _address(address: filters.Address, media: bool) -> Condition:
     """Of a call whose signalling is elsewhere, its media are looked up; those of a network are too many for that, so
     every call may have some."""
     network, ends = address.network, addresses.alias("media")
     if network.num_addresses > 1:
-        return [_on(sa.true(), "body", exact=False)]
-    host = network.network_address.packed
-    media = sa.exists().where(ends.c.address == host, ends.c.setup_time == calls.c.setup_time).correlate(calls)
-    signalling = (_inside(calls.c[name], network) for name in ("src_ip", "dst_ip"))
-    return [_on(sa.or_(*signalling, media), "src_ip", "dst_ip", exact=False)]
+        return _on("address", sa.true(), "body", exact=False)
+    either = [_inside(calls.c[name], network) for name in ("src_ip", "dst_ip")]
+    if media:
+        there = sa.exists().where(ends.c.address == network.network_address.packed)
+        either.append(there.where(ends.c.setup_time == calls.c.setup_time).correlate(calls))
+    return Condition("address", sa.or_(*either), frozenset(("src_ip", "dst_ip")), exact=False, dear=media)
 
 
 def _inside(column: sa.Column, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> Sql:
@@ -229,5 +250,5 @@ def _inside(column: sa.Column, network: ipaddress.IPv4Network | ipaddress.IPv6Ne
     return sa.and_(column.between(first, last), sa.func.length(column) == len(first))
 
 
-def _on(sql: Sql, *names: str, exact: bool = True) -> Condition:
-    return Condition(sql, frozenset(names), exact)
+def _on(option: str, sql: Sql, *columns: str, exact: bool = True) -> Condition:
+    return Condition(option, sql, frozenset(columns), exact)

@@ -1,11 +1,9 @@
 """Searches: the calls that a filter takes, in an order, a page at a time, without ever reading a whole table by
 surprise.
 
-In the order of time there are two stages. The first walks along an index, newest calls first, and takes from it
-whatever its columns can decide; the second reads the rows of what is left, and asks the filter itself. Which index: of
-those that the query offers (voipfleet.central.conditions) that with the fewest calls, which are counted up to MANY, or
-`calls_facts`, which has all calls in the order of time. If neither finds a page within `seconds`, the answer says how
-far it came.
+In the order of time there are two stages. The first walks along an index (voipfleet.central.ways), newest calls first,
+and takes from it whatever its columns can decide; the second reads the rows of what is left, and asks the filter
+itself. If neither finds a page within `seconds`, the answer says how far it came.
 """
 
 import time
@@ -14,22 +12,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
-from sqlalchemy.sql import visitors
 
 from voipfleet.calls import record
 from voipfleet.calls.record import CallRecord
 from voipfleet.central import conditions, schema
-from voipfleet.central.conditions import COVERED, Query, Sql, Way
+from voipfleet.central.conditions import COVERED, Condition, Query, Sql, Way
+from voipfleet.central.ways import Ways, of_addresses
 from voipfleet.errors import UsageError
 from voipfleet.show import local_time
 
 calls, addresses = schema.calls, schema.addresses
 SORTS = ("setup_time", "duration", "mos", "lost", "pdd")
 SECONDS = 10.0  # of looking, then the answer is what was found
-MANY = 100_000  # calls that are counted of a way: about 50 ms
 CHUNK = 4_000  # candidates that are read at once
-EVERYTHING = 100 * MANY  # what is not counted to its end is taken for as many
-DEAR = 20  # times what an index decides costs what a row decides
 HOUR = 3600 * 1_000_000_000
 _LAST = 1e300  # in the order of a value: calls that have none
 
@@ -82,10 +77,8 @@ class Search:
         self._by, self._down, self._after = ordered.by, ordered.descending, ordered.after
         self._token = ordered.token
         self._until = time.monotonic() + seconds if limit else float("inf")
-        self._on_sqlite = connection.dialect.name == "sqlite"
-        self._row = sa.literal_column("calls.rowid" if self._on_sqlite else "calls.id", sa.BigInteger)
-        self._wanted = conditions.conditions(query)
-        self._times = conditions.times(query)
+        self._ways = Ways(connection, query)
+        self._row, self._times = self._ways.row, conditions.times(query)
 
     def page(self) -> Page:
         found, page = [], Page()
@@ -105,15 +98,15 @@ class Search:
             return "not all calls were looked at, which would take longer; give a time (--since, --until)"
         return (
             f"calls {'before' if self._down else 'after'} {local_time(int(value))} were not looked at, which would take"
-            " longer; go on with --after, or ask for less: a time, or how the number begins (+4930*) or ends (*555)"
+            " longer; go on with --after, or ask for less: a time, or how the number begins or ends, without *"
         )
 
     # -- in the order of time ------------------------------------------------------------------------
 
     def _timely(self) -> Iterator[tuple[int, int, CallRecord | None]]:
-        way, at, size = self._way(), self._after, self._limit + 1 if self._limit else CHUNK
+        way, at, size = self._ways.best(timely=True), self._after, self._limit + 1 if self._limit else CHUNK
         start = at[0] if at else None
-        window = HOUR if way is None and self._wanted else None  # where a page may be far
+        window = HOUR if self._ways.far else None
         while True:
             begun = time.monotonic()
             keys, start = self._keys(way, start, size, window)
@@ -142,133 +135,73 @@ class Search:
             bounds = [moment > end if self._down else moment < end]
         if start is not None:
             bounds.append(moment <= start if self._down else moment >= start)
-        parts = way.parts if way else [("calls_facts", sa.true())]
-        if not parts:
+        if way and not way.parts:
             return [], None
-        found, full = self._some(parts, bounds, size)
+        found, full = self._some(way, bounds, size)
         if not full:
             return found, end
         edge = found[-1][0]  # of this moment there may be more
         if whole := [one for one in found if one[0] != edge]:
             return whole, edge
-        return self._some(parts, [moment == edge], None)[0], edge - 1 if self._down else edge + 1
+        return self._some(way, [moment == edge], None)[0], edge - 1 if self._down else edge + 1
 
-    def _some(self, parts: list[tuple[str, Sql]], bounds: list[Sql], size: int | None) -> tuple[list, bool]:
+    def _some(self, way: Way | None, bounds: list[Sql], size: int | None) -> tuple[list, bool]:
         """Each once, and whether there may be more."""
-        each = [self._part(index, condition, bounds, size).subquery() for index, condition in parts]
+        parts = way.parts if way else [("calls_facts", sa.true())]
+        left = self._ways.left(way.decides if way else frozenset())
+        each = [self._part(index, condition, left, bounds, size).subquery() for index, condition in parts]
         union = sa.union_all(*(sa.select(one) for one in each)).subquery()
         query = sa.select(union.c.at, union.c.row_, union.c.day)
         query = query.order_by(union.c.at.desc() if self._down else union.c.at)
         found = self._do(query.limit(size) if size else query).all()
         return list(dict.fromkeys(map(tuple, found))), len(found) == size
 
-    def _part(self, index: str, condition: Sql, bounds: list[Sql], size: int | None) -> sa.Select:
+    def _part(
+        self, index: str, condition: Sql, left: list[Condition], bounds: list[Sql], size: int | None
+    ) -> sa.Select:
         """What of one part its index can decide, the first `size` of it."""
-        query = self._from(index, calls.c.setup_time.label("at"), self._row.label("row_"), calls.c.day)
-        covered = [one.sql for one in self._wanted if one.of <= COVERED[index]]
+        query = self._ways.of(index, calls.c.setup_time.label("at"), self._row.label("row_"), calls.c.day)
+        covered = [one.sql for one in left if one.of <= COVERED[index]]
         query = query.where(calls.c.kind == self._query.kind, condition, *self._times, *bounds, *covered)
         moment = calls.c.setup_time
         if index == "addresses":
-            query, moment = query.where(*map(_of_addresses, self._times + bounds)), addresses.c.setup_time
+            query, moment = query.where(*map(of_addresses, self._times + bounds)), addresses.c.setup_time
         return query.order_by(moment.desc() if self._down else moment).limit(size) if size else query
-
-    def _from(self, index: str, *columns: sa.ColumnElement) -> sa.Select:
-        """MariaDB guesses badly with ORDER BY and LIMIT, so it is told the index. SQLite has few enough calls."""
-        query, first = sa.select(*columns), calls
-        if index == "addresses":
-            first, index, ends = addresses, "PRIMARY", addresses.c
-            same = (calls.c.uuid == ends.uuid, calls.c.day == ends.day, calls.c.setup_time == ends.setup_time)
-            query = query.select_from(addresses.join(calls, sa.and_(*same))).prefix_with(
-                "STRAIGHT_JOIN", dialect="mysql"
-            )
-        return query if self._on_sqlite else query.with_hint(first, f"FORCE INDEX ({index})", "mysql")
 
     def _next(self, start: int | None) -> int | None:
         """The time of the first call from `start` on."""
         moment = calls.c.setup_time
-        query = self._from("calls_facts", moment).where(calls.c.kind == self._query.kind, *self._times)
+        query = self._ways.of("calls_facts", moment).where(calls.c.kind == self._query.kind, *self._times)
         if start is not None:
             query = query.where(moment <= start if self._down else moment >= start)
         return self._do(query.order_by(moment.desc() if self._down else moment).limit(1)).scalar()
 
     def _read(self, way: Way | None, keys: list[tuple]) -> Iterator[tuple[int, int, CallRecord]]:
         """The calls of these candidates that are wanted."""
-        indexes = [index for index, _ in way.parts] if way else ["calls_facts"]
-        rest = [one.sql for one in self._wanted if not all(one.of <= COVERED[index] for index in indexes)]
+        indexes, decided = ({index for index, _ in way.parts}, way.decides) if way else ({"calls_facts"}, frozenset())
+        rest = [one.sql for one in self._ways.left(decided) if not all(one.of <= COVERED[index] for index in indexes)]
         for at in range(0, len(keys), CHUNK):
             by_day = defaultdict(list)
             for _, row, day in keys[at : at + CHUNK]:
                 by_day[day].append(row)
             there = [sa.and_(calls.c.day == day, self._row.in_(found)) for day, found in by_day.items()]
-            query = self._from("PRIMARY", calls.c.setup_time, self._row.label("row_"), calls.c.body)
+            query = self._ways.of("PRIMARY", calls.c.setup_time, self._row.label("row_"), calls.c.body)
             for when, row, body in self._do(query.where(sa.or_(*there), *rest)):
                 if self._query.wanted(call := record.decode(body)):
                     yield when, row, call
-
-    # -- which way -----------------------------------------------------------------------------------
-
-    def _way(self) -> Way | None:
-        """The way that costs least; None: along the time."""
-        if not self._wanted:
-            return None
-        count = self._count([("calls_facts", sa.true())], timely=True)
-        best, least = None, (count if count < MANY else EVERYTHING) * self._price(["calls_facts"])
-        for way in conditions.ways(self._query, self._present() if conditions.has_verdict(self._query) else []):
-            count = self._count(way.parts, way.timely)
-            if count < MANY:
-                cost = count * self._price([index for index, _ in way.parts])
-            elif not way.timely or self._by != "setup_time":
-                continue
-            elif len(self._wanted) == 1:
-                cost = 0  # the first that come are the page
-            else:
-                cost = 10 * MANY * self._price([index for index, _ in way.parts])
-            if cost < least:
-                best, least = way, cost
-        return best
-
-    def _price(self, indexes: list[str]) -> int:
-        return 1 if all(one.of <= COVERED[index] for index in indexes for one in self._wanted) else DEAR
-
-    def _count(self, parts: list[tuple[str, Sql]], timely: bool) -> int:
-        """How many calls, up to MANY. Where the index does not lead to a time, at any time: it would look for long."""
-        total = 0
-        for index, condition in parts:
-            if index == "addresses":
-                query = sa.select(sa.literal(1)).select_from(addresses).where(condition)
-                query = query.where(*map(_of_addresses, self._times)) if timely else query
-            else:
-                query = self._from(index, sa.literal(1)).where(condition).select_from(calls)
-                query = query.where(calls.c.kind == self._query.kind, *self._times) if timely else query
-            some = query.limit(MANY - total).subquery()
-            total += self._do(sa.select(sa.func.count()).select_from(some)).scalar_one()
-            if total >= MANY:
-                break
-        return total
-
-    def _present(self) -> list[int]:
-        """The verdicts that calls have and that can be wanted: each is one step along the index."""
-        found, last, verdict = [], conditions.next_fit(self._query, 0), calls.c.verdict
-        query = self._from("calls_verdict", verdict).where(calls.c.kind == self._query.kind).order_by(verdict).limit(1)
-        while last is not None and len(found) <= conditions.MOST_PARTS:
-            last = self._do(query.where(verdict >= last)).scalar()
-            if last is not None:
-                found += [last] if conditions.fits(self._query, last) else []
-                last = conditions.next_fit(self._query, last + 1)
-        return found
 
     # -- in the order of a value ---------------------------------------------------------------------
 
     def _by_value(self) -> Iterator[tuple[float, int, CallRecord | None]]:
         """All that fit are sorted by the server, again for each chunk. Calls that have no value come last."""
-        down, at, way = self._down, self._after, self._way()
+        down, at, way = self._down, self._after, self._ways.best(timely=False)
         value = sa.func.coalesce(calls.c[self._by], -_LAST if down else _LAST).label("value")
         parts = way.parts if way else [("calls_facts", sa.true())]
-        each = []
+        each, decided = [], way.decides if way else frozenset()
         for index, condition in parts:
-            query = self._from(index, value, self._row.label("row_"), calls.c.day)
+            query = self._ways.of(index, value, self._row.label("row_"), calls.c.day)
             each.append(query.where(calls.c.kind == self._query.kind, condition, *self._times,
-                                    *(one.sql for one in self._wanted)))  # fmt: skip
+                                    *(one.sql for one in self._ways.left(decided))))  # fmt: skip
         union = sa.union(*each).subquery() if each else None
         size = max(2 * self._limit, 500) if self._limit else CHUNK
         while each:
@@ -289,10 +222,3 @@ class Search:
             if time.monotonic() > self._until:
                 yield *at, None
                 return
-
-
-def _of_addresses(condition: Sql) -> Sql:
-    """What is said of a call's time, of that in `addresses`."""
-    return visitors.replacement_traverse(
-        condition, {}, lambda element: addresses.c.setup_time if element is calls.c.setup_time else None
-    )

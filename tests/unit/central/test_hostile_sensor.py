@@ -45,7 +45,7 @@ def test_bytes_that_are_no_text_are_put_aside(store, odd):
 @pytest.mark.parametrize("odd", ["\0", "\U0001f4de" * 300, "x" * 70_000, "' OR 1=1 --\\"])
 def test_odd_text_is_stored_and_found_by_its_beginning(store, odd):
     store.ingest(PEER, Batch(EPOCH, [row(1, call(caller=odd, call_id=odd, site=odd))]))
-    number = filters.Filter(number=filters.Number((odd.casefold(), ""), domain=False))
+    number = filters.Filter(number=filters.Number((filters.Pattern((odd.casefold(), "")),)))
     for query in (Query(call_id=odd), Query(number, site=odd)):
         assert [found.caller for found in store.search(query, search.Order()).calls] == [odd]
 

@@ -68,3 +68,16 @@ def test_a_row_of_before_that_was_never_filled_in_is_no_call_that_is_lost(engine
     with new.connect() as connection:
         assert connection.execute(sa.select(schema.calls.c.kind)).scalars().all() == [facts.INVITES]
     store.close()
+
+
+def test_narrow_indexes_of_before_become_wide(engines):
+    new = engines[0]
+    before = schemas.look(new)
+    with new.begin() as connection:
+        connection.exec_driver_sql("DROP INDEX calls_site")
+        connection.exec_driver_sql("CREATE INDEX calls_site ON calls (kind, site, setup_time, verdict)")
+        connection.exec_driver_sql("DROP INDEX calls_src_ip")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0004'")
+    assert schemas.look(new) != before
+    migrate.upgrade(new, "new")
+    assert schemas.look(new) == before

@@ -71,5 +71,5 @@ def test_a_schema_of_a_newer_release(settings, tmp_path, capsys):
     store.close()
     for words in (["calls"], ["db", "check"], ["db", "migrate"]):
         assert main([*words, "--config", f"{tmp_path}/voipfleet.conf"]) == 1
-        said = "schema is at 9999, newer than this release, which knows 0004; install the newer release\n"
+        said = "schema is at 9999, newer than this release, which knows 0005; install the newer release\n"
         assert capsys.readouterr().err.endswith(said)

@@ -58,7 +58,8 @@ def test_json_and_csv(capture, capsys):
 @pytest.mark.parametrize(
     ("words", "found"),
     [
-        (["--response", "4xx"], ["second@x"]), (["--number", "lic"], ["first@x", "second@x"]), (["--number", "99"], []),
+        (["--response", "4xx"], ["second@x"]), (["--number", "*lic*"], ["first@x", "second@x"]),
+        (["--number", "alic"], ["first@x", "second@x"]), (["--number", "lic"], []), (["--number", "99"], []),
         (["--mos-below", "4.3"], ["first@x"]), (["--address", "10.0.0.0/30"], ["first@x", "second@x"]),
         (["--since", "2023-11-14T22:13:22Z"], ["second@x"]), (["--until", "2023-11-14T22:13:22Z"], ["first@x"]),
         (["--one-way"], []),
