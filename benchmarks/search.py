@@ -109,7 +109,7 @@ _X = f"""
       FLOOR(100 * POW({u("site")}, 2)) AS site, {u("sensor")} < 0.5 AS second,
       FLOOR(500 * {u("caller")}) AS extension, 1000000000 + 1777 * FLOOR(5000000 * {u("callee")}) AS callee,
       10 + FLOOR(20 * POW({u("gateway")}, 2)) AS gateway, {u("outcome")} AS outcome, {u("way")} AS one, {u("mos")} AS
-      worse, FLOOR({PDDS} * {u("pdd")}) AS pdd, 5 + FLOOR(-180 * LN(1 - {u("lasted")})) AS lasted
+      worse, FLOOR({PDDS} * {u("pdd")}) AS pdd, CAST(5 + FLOOR(-180 * LN(1 - {u("lasted")})) AS SIGNED) AS lasted
     FROM seq_1_to_1000000000 s WHERE s.seq BETWEEN %(low)s AND %(high)s LIMIT 1000000000"""
 _Y = f"""
     SELECT y.*, 2 * site + second AS sensor, 500 * site + extension AS caller, 100 + extension MOD 150 AS media,
@@ -203,8 +203,11 @@ SEARCHES: list[tuple[str, Query, str]] = [
     ("number begins +493011234 (rare)", Query(Filter(number=filters.number("+493011234*"))), NEWEST),
     ("number begins +49 (all)", Query(Filter(number=filters.number("+49*"))), NEWEST),
     ("number ends 0001777 (rare)", Query(Filter(number=filters.number("*0001777"))), NEWEST),
-    ("number has 123456, a day", Query(Filter(number=filters.number("123456"), **A_DAY)), NEWEST),
-    ("number has 44123456 (rare), 30 days", Query(Filter(number=filters.number("44123456"))), NEWEST),
+    ("number 441234567 (rare)", Query(Filter(number=filters.number("441234567"))), NEWEST),
+    ("number 441000001777 (whole)", Query(Filter(number=filters.number("441000001777"))), NEWEST),
+    ("number 0 (a fifth begins or ends so)", Query(Filter(number=filters.number("0"))), NEWEST),
+    ("number has 123456, a day", Query(Filter(number=filters.number("*123456*"), **A_DAY)), NEWEST),
+    ("number has 44123456 (rare), 30 days", Query(Filter(number=filters.number("*44123456*"))), NEWEST),
     ("address of a gateway", Query(Filter(address=filters.address("192.0.2.110"))), NEWEST),
     ("address of a phone", Query(Filter(address=filters.address("10.150.1.120"))), NEWEST),
     ("address that no call has", Query(Filter(address=filters.address("10.1.1.1"))), NEWEST),
@@ -224,6 +227,15 @@ SEARCHES: list[tuple[str, Query, str]] = [
      Query(Filter(one_way=True, number=filters.number("+4930112*"))), NEWEST),
     ("a small site, a PBX of another one",
      Query(Filter(address=filters.address("10.100.0.7")), site="site-99"), NEWEST),
+    ("the largest site, a PBX of a small one",
+     Query(Filter(address=filters.address("10.199.0.7")), site="site-00"), NEWEST),
+    ("number of a site, a PBX of another one",
+     Query(Filter(address=filters.address("10.100.0.7"), number=filters.number("+4930112*"))), NEWEST),
+    ("a gateway, MOS below 1.05, response 5xx (none)",
+     Query(Filter(address=filters.address("192.0.2.110"), mos_below=1.05, response=filters.response("5xx"))), NEWEST),
+    ("a large site and a phone of another one",
+     Query(Filter(address=filters.address("10.150.1.120")), site="site-00"), NEWEST),
+    ("a large site, MOS below 2, one-way", Query(Filter(mos_below=2.0, one_way=True), site="site-00"), NEWEST),
     ("Call-ID", Query(call_id="0433aed25ec1f9097194a826a55aa53d@10.1.2.3"), NEWEST),
     ("uuid", Query(uuid=bytes.fromhex("0433aed25ec1f9097194a826a55aa53d")), NEWEST),
     ("a day, by duration", Query(Filter(**A_DAY)), "duration-desc"),
