@@ -19,11 +19,13 @@ _SIGNAL = re.compile(rb"(?:^|\n)[ \t]*signal[ \t]*=[ \t]*([0-9A-D*#])", re.I)
 _SECONDS = re.compile(rb"[ \t]*([0-9]{1,9})")
 
 
-@functools.lru_cache(4096)
+@functools.lru_cache(32768)  # from the first packet of a call to its record
 def show(endpoint: Endpoint) -> str:
     """`address:port`, IPv6 in brackets."""
-    ip = ipaddress.IPv6Address(endpoint[0] << 64 | endpoint[1])
-    return f"{ip.ipv4_mapped}:{endpoint[2]}" if ip.ipv4_mapped else f"[{ip}]:{endpoint[2]}"
+    high, low, port = endpoint
+    if not high and low >> 32 == 0xFFFF:
+        return f"{ipaddress.IPv4Address(low & 0xFFFFFFFF)}:{port}"
+    return f"[{ipaddress.IPv6Address(high << 64 | low)}]:{port}"
 
 
 @dataclass(slots=True)
