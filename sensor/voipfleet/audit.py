@@ -13,6 +13,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from voipfleet.options import BY_KEY
+
 log = logging.getLogger("voipfleet.audit")
 MAX_BYTES, KEPT = 16 << 20, 4  # of one file; how many older files
 _TAIL = 64 << 10
@@ -64,6 +66,12 @@ class Audit:
             if older.exists():
                 older.replace(_numbered(self._path, number + 1))
         self._path.replace(_numbered(self._path, 1))
+
+
+def digest(config) -> str:
+    """Names a configuration, secrets apart: the log shows when it was changed."""
+    shown = [(key, getattr(config, key)) for key in sorted(config.given) if BY_KEY[key].kind != "secret"]
+    return hashlib.blake2b(repr(shown).encode(), digest_size=8).hexdigest()
 
 
 def files(path: Path) -> list[Path]:

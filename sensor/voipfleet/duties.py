@@ -1,4 +1,4 @@
-"""What an instance does about packets, by its configuration: used by courier and engine, so that both mean the same."""
+"""What an instance does, by its configuration: used by courier and engine, so that both mean the same. Pure."""
 
 from dataclasses import dataclass
 
@@ -45,3 +45,13 @@ def duties(config) -> Duties:
                                  config.server_destination_port))  # fmt: skip
     receives = bool(config.mirror_bind or config.server_bind)
     return Duties(bool(config.interface), receives, analyses(config), tuple(sends))
+
+
+def mode(config) -> str:
+    """What an instance does, in the field's words."""
+    parts = ["capture"] if config.interface else []
+    parts += ["central"] if config.server_bind else []
+    parts += ["mirror receiver"] if config.mirror_bind else []
+    parts += ["mirror source"] if config.mirror_destination else []
+    parts += ["packet sender" if config.packetbuffer_sender else "client"] if config.server_destination else []
+    return "+".join(parts)

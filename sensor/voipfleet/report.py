@@ -6,6 +6,7 @@ import os
 import time
 
 from voipfleet import __version__
+from voipfleet.duties import mode
 from voipfleet.metrics.laws import laws
 from voipfleet.records.messages import PROBE
 
@@ -14,7 +15,7 @@ async def status(service) -> dict:
     """Everything that can be told without asking another process or host."""
     state = service.spool.state
     report = {
-        "name": service.name, "version": __version__, "mode": service.mode(), "pid": os.getpid(),
+        "name": service.name, "version": __version__, "mode": mode(service.config), "pid": os.getpid(),
         "ready": service.ready,
         "uptime_seconds": round(time.time() - service.started, 1),
         "records": {"created": state.created, "acknowledged": state.acknowledged, "queued": state.queued,

@@ -10,7 +10,6 @@ Nothing here may make the engine wait: it runs in its own process and is only li
 import asyncio
 import contextlib
 import functools
-import hashlib
 import itertools
 import logging
 import os
@@ -23,19 +22,17 @@ from pathlib import Path
 
 from voipfleet import __version__, connections, keeping, memory, privileges, report, systemd
 from voipfleet.asking.switchboard import Switchboard
-from voipfleet.audit import Audit
+from voipfleet.audit import Audit, digest
 from voipfleet.config import Config
-from voipfleet.duties import duties
+from voipfleet.duties import duties, mode
 from voipfleet.engine_process import EngineProcess
 from voipfleet.errors import VoipfleetError
 from voipfleet.manage import settings, table
 from voipfleet.manage.later import Later
 from voipfleet.manage.local import Manager
 from voipfleet.metrics.counting import Counting
-from voipfleet.options import BY_KEY
 from voipfleet.records.intake import Intake
 from voipfleet.records.messages import MAX_COUNTERS, MAX_TEXT, Status
-from voipfleet.records.outbox import OutboxError
 from voipfleet.records.salvage import open_outbox
 from voipfleet.records.spool import Opening, Spool
 from voipfleet.room import Room
@@ -44,7 +41,6 @@ log = logging.getLogger("voipfleet")
 ENGINE_SILENT = 10.0  # seconds without a word from the engine before the watchdog is no longer fed
 LAST_DELIVERY = 3.0  # seconds to deliver what is left at shutdown; the rest waits in the outbox
 STOP_BY = 8.5  # seconds after SIGTERM when delivery ends in any case; what is closed then takes no second
-RETRY = 2.0
 
 
 class Service:
@@ -97,7 +93,7 @@ class Service:
             self._background(self.spool.run())
             self._background(self.room.run())
             self._background(keeping.remember(self))
-            self._background(self._watchdog())
+            self._background(systemd.feed_watchdog(self._engine_is_heard))
             self._background(self.counting.run())
             if self.packets:
                 for work in self.packets.work():
@@ -110,30 +106,14 @@ class Service:
             if self.uplink:
                 self._background(self.uplink.run())
             elif self.stored:
-                self._background(self._deliver_here())
+                self._background(self.stored.take_from(self.spool, self.own_status))
             self.ready = True
             systemd.notify("READY=1")
-            log.info("voipfleet %s runs as %s: %s", __version__, self.name, self.mode())
+            log.info("voipfleet %s runs as %s: %s", __version__, self.name, mode(self.config))
             return await self._until_stopped()
         finally:
             systemd.notify("STOPPING=1")
             await self._shut_down(manager)
-
-    def mode(self) -> str:
-        """What this instance does, in the field's words."""
-        config = self.config
-        parts = ["capture"] if config.interface else []
-        parts += ["central"] if config.server_bind else []
-        parts += ["mirror receiver"] if config.mirror_bind else []
-        parts += ["mirror source"] if config.mirror_destination else []
-        parts += ["packet sender" if config.packetbuffer_sender else "client"] if config.server_destination else []
-        return "+".join(parts)
-
-    def _digest(self) -> str:
-        """Names the configuration, secrets apart: the audit log shows when it was changed."""
-        config = self.config
-        shown = [(key, getattr(config, key)) for key in sorted(config.given) if BY_KEY[key].kind != "secret"]
-        return hashlib.blake2b(repr(shown).encode(), digest_size=8).hexdigest()
 
     @property
     def _stores(self) -> bool:
@@ -220,7 +200,7 @@ class Service:
                                  functools.partial(connections.seen, self))  # fmt: skip
         await self.counting.start()
         self.audit = Audit(folder / "audit.log")
-        self.audit.write("start", version=__version__, mode=self.mode(), config=self._digest())
+        self.audit.write("start", version=__version__, mode=mode(self.config), config=digest(self.config))
 
     async def _open_store(self) -> None:
         from voipfleet.central.store import Store, StoreUnavailable
@@ -271,33 +251,15 @@ class Service:
     def _clock_offset(self) -> float | None:
         return self.uplink.clock_offset if self.uplink else None
 
-    async def _deliver_here(self) -> None:
-        from voipfleet.central.store import Peer, StoreUnavailable
-        from voipfleet.central.stored import LocalTarget
-        from voipfleet.records.delivery import deliver
-
-        peer = Peer(sensor_uuid=self.spool.sensor_uuid, name=self.name, key="", address="local")
-        while True:
-            try:
-                welcome = await self.stored.welcome(self.spool.sensor_uuid)
-                await deliver(self.spool, LocalTarget(self.stored, peer, welcome), self.own_status)
-            except* (StoreUnavailable, OutboxError):
-                pass  # said once, by StoreThread and Spool
-            await asyncio.sleep(RETRY)
-
-    async def _watchdog(self) -> None:
-        every = systemd.watchdog_seconds()
-        while True:
-            await asyncio.sleep((every or 60.0) / 3)
-            if not self.engine or time.monotonic() - self.engine.heard < ENGINE_SILENT:
-                systemd.notify("WATCHDOG=1")
+    def _engine_is_heard(self) -> bool:
+        return not self.engine or time.monotonic() - self.engine.heard < ENGINE_SILENT
 
     # -- what it says of itself ----------------------------------------------------------------------
 
     def own_status(self) -> Status:
         counters = itertools.islice((keeping.figures(self) | self._counters()).items(), MAX_COUNTERS)
         return Status(
-            self.name[:MAX_TEXT], self.config.id_sensor or 0, __version__, self.mode(),
+            self.name[:MAX_TEXT], self.config.id_sensor or 0, __version__, mode(self.config),
             (self.config.site or "")[:MAX_TEXT], int(self.started * 1e9), dict(counters),
         )  # fmt: skip
 

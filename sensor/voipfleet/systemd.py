@@ -5,7 +5,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -35,6 +35,15 @@ def watchdog_seconds() -> float | None:
     """How often the service manager wants to hear from us, or None."""
     usec = os.environ.get("WATCHDOG_USEC", "")
     return int(usec) / 1e6 if usec.isdecimal() and int(usec) else None
+
+
+async def feed_watchdog(well: Callable[[], bool]) -> None:
+    """Tell the service manager that all is well, while it is, for ever."""
+    every = watchdog_seconds()
+    while True:
+        await asyncio.sleep((every or 60.0) / 3)
+        if well():
+            notify("WATCHDOG=1")
 
 
 class _Format(logging.Formatter):

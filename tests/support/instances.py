@@ -94,7 +94,9 @@ class Instance:
         self.own_uuid, self.name, self.pool = uuid, name, pool
         self.stored = Stored(store) if store else None
         self.config_path, self.started = config_path, time.time()
-        self.config = SimpleNamespace(interface=("eth0",), filter=None, snaplen=3200, values={})
+        self.config = SimpleNamespace(
+            interface=("eth0",), filter=None, snaplen=3200, server_bind=None, mirror_bind=None, mirror_destination=None,
+            packetbuffer_sender=False, server_destination=None, values={})  # fmt: skip
         self.sensors, self.refusals, self.live, self.audit, self.engine = {}, {}, {}, [], None
         self.later, self.ready = None, True
         self.intake = SimpleNamespace(open_calls=OpenCalls())
@@ -105,9 +107,6 @@ class Instance:
 
     def tell_audit(self, event, **fields):
         self.audit.append((event, fields))
-
-    def mode(self):
-        return "central" if self.stored else "client"
 
     def clock_offset_ms(self):
         return 1.5

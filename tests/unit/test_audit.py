@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from voipfleet import audit, cli
+from voipfleet.config import parse
 
 
 def filled(path, number=5, **more):
@@ -102,3 +103,9 @@ def test_what_stands_in_it_steers_no_terminal(tmp_path, capsys, text):
     cli.main(["audit", "--config", str(config)])
     said = capsys.readouterr().out
     assert text not in said and len(said.splitlines()) == 1
+
+
+def test_the_digest_changes_with_the_configuration_and_says_nothing_of_secrets():
+    first, spaced, other, secret = (audit.digest(parse(f"[general]\ninterface = a\n{lines}\n")) for lines in (
+        "sipport = 5060", "sipport=5060", "sipport = 5061", "sipport = 5060\nserver_password = x"))  # fmt: skip
+    assert first == spaced == secret != other

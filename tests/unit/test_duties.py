@@ -2,7 +2,7 @@
 
 import pytest
 from voipfleet.config import parse
-from voipfleet.duties import duties
+from voipfleet.duties import duties, mode
 
 
 @pytest.mark.parametrize(("lines", "captures", "receives", "analyses", "sends"), [
@@ -25,3 +25,15 @@ def test_the_modes(lines, captures, receives, analyses, sends):
     assert (found.captures, found.receives, found.analyses) == (captures, receives, analyses)
     assert [destination.key for destination in found.sends] == sends
     assert found.engine == (captures or (receives and analyses))
+
+
+@pytest.mark.parametrize(("lines", "words"), [
+    (["interface = a"], "capture"),
+    (["interface = a", "server_destination = c"], "capture+client"),
+    (["interface = a", "server_destination = c", "packetbuffer_sender = yes"], "capture+packet sender"),
+    (["interface = a", "mirror_destination = b"], "capture+mirror source"),
+    (["mirror_bind = 0.0.0.0", "server_destination = c"], "mirror receiver+client"),
+    (["server_bind = 0.0.0.0"], "central"),
+])  # fmt: skip
+def test_the_words_for_them(lines, words):
+    assert mode(parse("\n".join(["[general]", *lines, ""]), "f")) == words

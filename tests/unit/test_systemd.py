@@ -34,3 +34,17 @@ def test_what_ends_the_work_is_raised(told):
 
     with pytest.raises(OSError, match="no"):
         asyncio.run(systemd.patiently(fails(), every=5))
+
+
+def test_the_watchdog_hears_of_it_only_while_all_is_well(told, monkeypatch):
+    monkeypatch.setenv("WATCHDOG_USEC", "30000")
+    well = iter([True, False])
+
+    async def feed():
+        with pytest.raises(RuntimeError):  # the answers have run out
+            await systemd.feed_watchdog(lambda: next(well))
+
+    asyncio.run(feed())
+    assert told.recv(100) == b"WATCHDOG=1"
+    with pytest.raises(BlockingIOError):
+        told.recv(100)

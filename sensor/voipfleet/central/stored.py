@@ -6,10 +6,14 @@ import contextlib
 import logging
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from voipfleet.central.store import Peer, Store, StoreUnavailable
+from voipfleet.records.delivery import deliver
 from voipfleet.records.messages import Ack, Batch, Status, Welcome
+from voipfleet.records.outbox import OutboxError
+from voipfleet.records.spool import Spool
 
 log = logging.getLogger("voipfleet.central")
 GROUP_ROWS = 1000  # records that one transaction takes, about
@@ -114,6 +118,17 @@ class StoreThread:
         seen, self._seen = list(self._seen.values()), {}
         with contextlib.suppress(StoreUnavailable):
             await self.call(self.store.seen, seen)
+
+    async def take_from(self, spool: Spool, status: Callable[[], Status]) -> None:
+        """The records of this instance itself, for ever; `status()` is what it says of itself."""
+        peer = Peer(sensor_uuid=spool.sensor_uuid, name=self.name, key="", address="local")
+        while True:
+            try:
+                welcome = await self.welcome(spool.sensor_uuid)
+                await deliver(spool, LocalTarget(self, peer, welcome), status)
+            except* (StoreUnavailable, OutboxError):
+                pass  # said once, here and by the spool
+            await asyncio.sleep(RETRY)
 
     async def close(self) -> None:
         tasks = [task for task in (self._telling, self._writing) if task]

@@ -6,6 +6,7 @@ import time
 from voipfleet import __version__, report
 from voipfleet.calls import record
 from voipfleet.calls.record import CallRecord
+from voipfleet.duties import mode
 from voipfleet.errors import VoipfleetError
 from voipfleet.link import handshake
 from voipfleet.manage.request import Request, as_uuid
@@ -24,7 +25,7 @@ async def probe(service, request: Request) -> dict:
 
 async def version(service, request: Request) -> dict:
     return {"version": __version__, "link": [handshake.LOWEST, handshake.VERSION], "name": service.name,
-            "mode": service.mode()}  # fmt: skip
+            "mode": mode(service.config)}  # fmt: skip
 
 
 async def active(service, request: Request) -> dict:

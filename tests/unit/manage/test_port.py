@@ -25,8 +25,8 @@ async def instance(tmp_path, *allowed, **more):
     identity = keys.load_all(tmp_path / "node.key")
     one = Instance(ONE, "one", pool=Pool({ONE: 5}))
     named = tuple(f"ops{number}:{keys.encode(public)}" for number, public in enumerate(allowed))
-    one.config = SimpleNamespace(auth="password", require_knock=False, sensor_keys=None, manager_keys=named,
-                                 manager_ip="127.0.0.1", manager_port=0)  # fmt: skip
+    vars(one.config).update(auth="password", require_knock=False, sensor_keys=None, manager_keys=named,
+                            manager_ip="127.0.0.1", manager_port=0)  # fmt: skip
     listening = port.listener(one, identity, (keys.psk_from_password(PASSWORD, "default"),))
     await listening.start()
     try:
