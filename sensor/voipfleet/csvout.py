@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import TextIO
 
 from voipfleet.calls.record import CallRecord, StreamRecord, of_side, rfc3339
-from voipfleet.show import harmless
+from voipfleet.harmless import harmless
 
 CALL = tuple(name for name in CallRecord.__struct_fields__ if name not in ("streams", "media"))
 TIMES = ("setup_time", "ring_time", "answer_time", "end_time")

@@ -1,6 +1,5 @@
 """Calls for people: one table, the same for a capture file and for the database."""
 
-import datetime
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -14,7 +13,7 @@ from rich.text import Text
 
 from voipfleet import words
 from voipfleet.calls import record
-from voipfleet.calls.record import CallRecord, StreamRecord
+from voipfleet.calls.record import CallRecord, StreamRecord, local_time
 from voipfleet.harmless import harmless
 
 FOLDED = 24  # characters: longer numbers and sites go on in the next line of their cell
@@ -106,12 +105,6 @@ def narrow_cells(call: CallRecord) -> list[str]:
     mos = [_mos(side, 1) for side in sides]
     loss, mos = (" ".join(two) if call.streams else "-" for two in (loss, mos))
     return [row[0], *row[1:8], loss, row[10], mos]
-
-
-def local_time(ns: int) -> str:
-    """Local time with milliseconds."""
-    moment = datetime.datetime.fromtimestamp(ns // 1_000_000_000).astimezone()
-    return moment.strftime("%Y-%m-%d %H:%M:%S") + f".{ns // 1_000_000 % 1000:03d}"
 
 
 def _sides(call: CallRecord) -> list[list[StreamRecord]]:

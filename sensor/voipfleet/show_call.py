@@ -11,8 +11,8 @@ from rich.text import Text
 
 from voipfleet import ladder, words
 from voipfleet.calls import record
-from voipfleet.calls.record import CallRecord, StreamRecord
-from voipfleet.show import harmless, local_time
+from voipfleet.calls.record import CallRecord, StreamRecord, local_time
+from voipfleet.harmless import harmless
 
 PIPED = 120  # columns where the output is no terminal
 NARROWEST = 60

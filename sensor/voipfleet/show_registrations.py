@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from voipfleet.calls import record
-from voipfleet.calls.record import CallRecord
-from voipfleet.show import harmless, local_time
+from voipfleet.calls.record import CallRecord, local_time
+from voipfleet.harmless import harmless
 
 HEADINGS = ("since", "site", "user", "contact", "from", "state", "SIP", "expires", "until", "user agent")
 

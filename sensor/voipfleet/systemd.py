@@ -8,6 +8,8 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from voipfleet.harmless import harmless
+
 T = TypeVar("T")
 _PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 
@@ -53,7 +55,7 @@ class _Format(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         # What comes from the network may stand in a message: one record is one line, without control characters.
-        text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in super().format(record))
+        text = harmless(super().format(record))
         return f"<{_PRIORITY.get(record.levelno, 6)}>{text}" if self._journal else text
 
 

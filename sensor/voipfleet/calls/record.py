@@ -160,6 +160,12 @@ def rfc3339(ns: int) -> str | None:
     return moment.strftime("%Y-%m-%dT%H:%M:%S") + f".{ns // 1000 % 1_000_000:06d}Z"
 
 
+def local_time(ns: int) -> str:
+    """`ns` since the epoch as this host's time with milliseconds, for people."""
+    moment = datetime.datetime.fromtimestamp(ns // 1_000_000_000).astimezone()
+    return moment.strftime("%Y-%m-%d %H:%M:%S") + f".{ns // 1_000_000 % 1000:03d}"
+
+
 def to_json(call: CallRecord) -> str:
     """One line of JSON with every field of the call, also those that have their default value; a terminal only shows
     it."""

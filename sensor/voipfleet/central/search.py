@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 
 from voipfleet.calls import record
-from voipfleet.calls.record import CallRecord
+from voipfleet.calls.record import CallRecord, local_time
 from voipfleet.central import conditions, schema
 from voipfleet.central.conditions import COVERED, Condition, Query, Sql, Way
 from voipfleet.central.ways import Ways, of_addresses
 from voipfleet.errors import UsageError
-from voipfleet.show import local_time
 
 calls, addresses = schema.calls, schema.addresses
 SORTS = ("setup_time", "duration", "mos", "lost", "pdd")

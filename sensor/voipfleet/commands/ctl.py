@@ -103,7 +103,7 @@ def lines(said: dict, indent: str = ""):
 
 def _table(objects: list[dict]) -> list[str]:
     """One line an object under a line of names; what is no plain value is left to --json."""
-    from voipfleet.show import harmless
+    from voipfleet.harmless import harmless
 
     names = [name for name in dict.fromkeys(name for one in objects for name in one)
              if not any(isinstance(one.get(name), dict | list) for one in objects)]  # fmt: skip

@@ -4,13 +4,13 @@ import argparse
 import asyncio
 import sys
 
-from voipfleet.calls.record import CallRecord
+from voipfleet.calls.record import CallRecord, local_time
 from voipfleet.commands import DEFAULT_CONFIG
 from voipfleet.errors import FAILURE, OK, UsageError
 from voipfleet.fetching import daemon, fetch, reporting
 from voipfleet.fetching.answers import Holder
+from voipfleet.harmless import harmless
 from voipfleet.manager import ask
-from voipfleet.show import harmless, local_time
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,12 +5,13 @@ import asyncio
 import sys
 from pathlib import Path
 
+from voipfleet.calls.record import local_time
 from voipfleet.commands import DEFAULT_CONFIG
 from voipfleet.errors import FAILURE, OK, UsageError, VoipfleetError
 from voipfleet.fetching import daemon, fetch, reporting
 from voipfleet.fetching.answers import plain
+from voipfleet.harmless import harmless
 from voipfleet.manager import ask
-from voipfleet.show import harmless, local_time
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

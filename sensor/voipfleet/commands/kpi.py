@@ -60,7 +60,7 @@ def _table(by: str, found: list[dict]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from voipfleet.show import harmless
+    from voipfleet.harmless import harmless
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column(by, overflow="fold")

@@ -17,9 +17,10 @@ from voipfleet.capture.pcapfile import read_blocks
 from voipfleet.config import convert
 from voipfleet.csvout import write_csv
 from voipfleet.errors import FAILURE, OK, UsageError, VoipfleetError
+from voipfleet.harmless import harmless
 from voipfleet.options import BY_KEY
 from voipfleet.progress import Reading
-from voipfleet.show import harmless, print_calls
+from voipfleet.show import print_calls
 from voipfleet.show_call import print_call, related
 from voipfleet.show_registrations import print_registrations
 from voipfleet.sipports import Elsewhere

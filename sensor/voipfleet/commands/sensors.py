@@ -103,7 +103,7 @@ def _drawn(names: list[str], lines: list[tuple[list[str], str]]):
     from rich.table import Table
     from rich.text import Text
 
-    from voipfleet.show import harmless
+    from voipfleet.harmless import harmless
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in names:
@@ -138,7 +138,7 @@ def _table(found: list[dict]):
 
 
 def _history(found: list[dict]) -> None:
-    from voipfleet.show import local_time
+    from voipfleet.calls.record import local_time
 
     names = [name for name in found[0] if name not in ("at", "uuid", "oldest")]
     lines = [([local_time(one["at"])[:16], *(_number(one[name]) for name in names)], "") for one in found]

@@ -42,7 +42,7 @@ def show(lines: list[str], file) -> None:
     """For a person: what others sent cannot act on the terminal, and what is a defect is red there."""
     from rich.console import Console
 
-    from voipfleet.show import harmless
+    from voipfleet.harmless import harmless
 
     console = Console(file=file, highlight=False, markup=False, emoji=False, soft_wrap=True)
     for line in lines:

@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass, field
 
+from voipfleet.harmless import harmless
+
 MAX_LINE, MAX_HEAD, MAX_HEADERS, MAX_VALUE = 8 << 10, 32 << 10, 128, 255
 MAX_NAMES, MAX_LINES, MAX_HOPS = 1024, 512, 32
 _COMPACT = {
@@ -83,7 +85,7 @@ def show(value: bytes) -> str:
             cut -= 1
         value = value[:cut]
     text = value.decode("utf-8", "backslashreplace")
-    return text if text.isprintable() else "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+    return text if text.isprintable() else harmless(text)
 
 
 _names: dict[bytes, bytes] = {}  # spellings of header names that were met -> lower case and long

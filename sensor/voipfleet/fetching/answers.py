@@ -13,7 +13,7 @@ import msgspec
 
 from voipfleet.calls.record import CallRecord
 from voipfleet.errors import VoipfleetError
-from voipfleet.show import harmless
+from voipfleet.harmless import harmless
 
 LONGEST = 64  # characters of a name
 MAX_HOLDERS = 256

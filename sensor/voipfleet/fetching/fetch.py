@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from voipfleet.calls.record import CallRecord
+from voipfleet.calls.record import CallRecord, local_time
 from voipfleet.errors import VoipfleetError
 from voipfleet.fetching import answers
 from voipfleet.fetching.answers import Holder, Served
 from voipfleet.fetching.parts import Final, Part
+from voipfleet.harmless import harmless
 from voipfleet.manager import asking
-from voipfleet.show import harmless, local_time
 
 AT_ONCE = 4  # holders
 PATIENCE, PAUSE = 60.0, 1.0  # s since the last byte of a fetch that has begun; between two attempts

@@ -8,7 +8,7 @@ from voipfleet.calls.analyser import Analyser, AnalyserSettings
 from voipfleet.calls.record import CallRecord
 from voipfleet.errors import VoipfleetError
 from voipfleet.fetching.merging import Merged
-from voipfleet.show import harmless
+from voipfleet.harmless import harmless
 from voipfleet.show_call import print_call
 
 

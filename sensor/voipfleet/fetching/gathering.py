@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from voipfleet.calls.record import CallRecord
+from voipfleet.calls.record import CallRecord, local_time
 from voipfleet.errors import VoipfleetError
 from voipfleet.fetching import fetch, stream
 from voipfleet.fetching.answers import Holder
@@ -17,7 +17,7 @@ from voipfleet.fetching.merging import Merged, Source, merge
 from voipfleet.fetching.parts import Part
 from voipfleet.fetching.showing import Showing
 from voipfleet.fetching.writing import LinkTypes, clock
-from voipfleet.show import harmless, local_time
+from voipfleet.harmless import harmless
 
 INTERRUPTED = 130  # exit code
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from voipfleet.errors import VoipfleetError
 from voipfleet.fetching.answers import plain
-from voipfleet.show import harmless
+from voipfleet.harmless import harmless
 
 MAX_DEEP = 8  # instances that pass a command on
 ODD = "its answer is not as expected; is it of another release?"

@@ -14,7 +14,7 @@ from voipfleet.decode.columns import Packets, be
 from voipfleet.errors import VoipfleetError
 from voipfleet.fetching.g711 import LAWS, RATE
 from voipfleet.fetching.placing import place
-from voipfleet.show import harmless
+from voipfleet.harmless import harmless
 
 MOST = 24 * 3600 * RATE  # samples of a call
 AT_ONCE = 60 * RATE  # samples of one piece of the output
