@@ -9,6 +9,7 @@ import msgspec
 from voipfleet.asking.switchboard import ClientLine, Switchboard
 from voipfleet.link import client, keys, types
 from voipfleet.link.session import Session
+from voipfleet.link.strange import Strange
 from voipfleet.records.delivery import deliver
 from voipfleet.records.messages import Ack, Batch, Status, Welcome
 from voipfleet.records.spool import Spool
@@ -24,7 +25,7 @@ class LinkTarget:
     def __init__(self, session: Session, welcome: Welcome, line: ClientLine):
         self._session, self.welcome, self._line = session, welcome, line
         self.sent = 0  # the last row
-        self._ignored: set[int] = set()
+        self._strange = Strange(log, "the central", "which is not for a sensor")
 
     def goes_first(self, spool: Spool) -> None:
         """While rows of the outbox were not sent yet, answers give way."""
@@ -41,9 +42,8 @@ class LinkTarget:
         async for kind, body in self._session:
             if kind == types.ACK:
                 return decoded(_decode_ack, body, "acknowledgement")
-            if not await taken(self._line, kind, body) and kind not in self._ignored:
-                self._ignored.add(kind)
-                log.warning("the central sent a frame of type %d, which is not for a sensor; ignored", kind)
+            if not await taken(self._line, kind, body):
+                self._strange.tell(kind)
         raise ConnectionError("the central closed the connection")
 
 

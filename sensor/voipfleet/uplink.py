@@ -1,12 +1,13 @@
 """Keeps the connection to a receiver: connects, hands the session over, and when it breaks tries again for ever."""
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -37,20 +38,25 @@ class BetterHost(VoipfleetError):
     """A host that stands before this one in the list is back."""
 
 
-def decoded(decode: Callable, body: bytes, what: str):
-    """The message; Malformed where there is none."""
+@contextlib.contextmanager
+def _readable(what: str) -> Iterator[None]:
+    """Malformed, where the receiver's `what` turns out to be no message."""
     try:
-        return decode(body)
+        yield
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:  # the latter for text that is none
         raise Malformed(f"sent a malformed {what} ({error}); another release may run there") from None
 
 
+def decoded(decode: Callable, body: bytes, what: str):
+    """The message; Malformed where there is none."""
+    with _readable(what):
+        return decode(body)
+
+
 async def taken(line, kind: int, body: bytes) -> bool:
     """Whether `line` (asking.switchboard.ClientLine) has a use for the frame; Malformed where it is no message."""
-    try:
+    with _readable(f"frame of type {kind}"):
         return await line.take(kind, body)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise Malformed(f"sent a malformed frame of type {kind} ({error}); another release may run there") from None
 
 
 class Uplink:

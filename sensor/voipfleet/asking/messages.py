@@ -103,6 +103,14 @@ def decoder(kind: type):
     return msgspec.msgpack.Decoder(kind).decode
 
 
+def arguments(ask: Ask) -> dict:
+    """What the command is given; VoipfleetError where that is no JSON object."""
+    try:
+        return json_object(ask.arguments)
+    except ValueError:
+        raise VoipfleetError(f"{ask.command}: its arguments are no JSON object; give `key=value`") from None
+
+
 def json_object(body: bytes) -> dict:
     """The object in `body`; ValueError for anything else."""
     try:

@@ -18,7 +18,6 @@ from voipfleet.asking.answerer import Answerer, Send
 from voipfleet.asking.asker import Asker
 from voipfleet.asking.messages import MAX_HOPS, Ask, Behind, Unreached
 from voipfleet.asking.routes import Routes
-from voipfleet.errors import VoipfleetError
 from voipfleet.link import keys, types
 from voipfleet.records.messages import Status
 
@@ -67,26 +66,22 @@ class Switchboard:
 
     async def pass_on(self, ask: Ask, send: Send, came_from: bytes) -> dict:
         """A question that has come over a session with `came_from`: answered here, or asked further on."""
-        try:
-            arguments = messages.json_object(ask.arguments)
-        except ValueError:
-            raise VoipfleetError(f"{ask.command}: its arguments are no JSON object; give `key=value`") from None
+        arguments = messages.arguments(ask)
         if ask.target == self._own:
             return await self._answers(ask.command, arguments, ask.who, send)
         if ask.hops + 1 >= MAX_HOPS:
             raise Unreached(f"{self._name}: {ask.command} has passed {MAX_HOPS} hosts and arrived nowhere; the way"
                                  " to that sensor is not known any more, ask again in some seconds")  # fmt: skip
-        asker = self.routes.find(ask.target, besides=came_from)
-        if asker is None:
-            raise Unreached(f"{self.where(ask.target)}; it serves its packets when it is back")
-        return await asker.ask(ask.target, ask.command, arguments, ask.who, send, hops=ask.hops + 1)
+        return await self.ask(ask.target, ask.command, arguments, ask.who, send, besides=came_from, hops=ask.hops + 1)
 
-    async def ask(self, target: bytes, command: str, arguments: dict, who: str, send: Send) -> dict:
-        """Ask another host, wherever it is; VoipfleetError with a sentence where it is not connected."""
-        asker = self.routes.find(target)
+    async def ask(self, target: bytes, command: str, arguments: dict, who: str, send: Send, *, besides: bytes = b"",
+                  hops: int = 0) -> dict:  # fmt: skip
+        """Ask another host, wherever it is, but never by way of `besides`; VoipfleetError with a sentence where it is
+        not connected."""
+        asker = self.routes.find(target, besides=besides)
         if asker is None:
             raise Unreached(f"{self.where(target)}; it serves its packets when it is back")
-        return await asker.ask(target, command, arguments, who, send)
+        return await asker.ask(target, command, arguments, who, send, hops=hops)
 
     def where(self, uuid: bytes) -> str:
         """`branch1: not connected since 14:03`"""

@@ -59,8 +59,4 @@ async def _answer(service, name: str, ask: Ask, send) -> dict:
     if ask.target not in (service.own_uuid, bytes(16)):
         raise VoipfleetError(f"{service.name}: this port answers for its own host only; ask at the central, with"
                              " `voipfleet ctl SENSOR`")  # fmt: skip
-    try:
-        arguments = messages.json_object(ask.arguments)
-    except ValueError:
-        raise VoipfleetError(f"{ask.command}: its arguments are no JSON object; give `key=value`") from None
-    return await table.run_manager(service, ask.command, arguments, name, send)
+    return await table.run_manager(service, ask.command, messages.arguments(ask), name, send)
