@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from voipfleet.topology import instance
-from voipfleet.topology.fleet import DESTINATIONS, LOCAL_DATABASE, Finding, Fleet
+from voipfleet.topology.fleet import DESTINATIONS, LOCAL_DATABASE, Finding, Fleet, Host
 
 Found = Iterator[tuple[str, str]]
 # Keys that say what a host keeps of the packets that it analyses.
@@ -34,12 +34,27 @@ def check(fleet: Fleet) -> list[Finding]:
     return [Finding(code, host, text) for code, function in RULES for host, text in function(fleet)]
 
 
-@rule("T04")
-def server_and_client(fleet: Fleet) -> Found:
-    for host in fleet.hosts.values():
-        if host.given.get("server_bind"):
-            for key, text in instance.server_and_client(host.values):
+# Rules about one instance (instance.py): code, rule, and which hosts it is asked of.
+_OF_ONE = (
+    ("T04", instance.server_and_client, lambda host: host.given.get("server_bind")),  # of the others T05 says it
+    ("T10", instance.sender_without_destination, lambda host: True),
+    ("T12", instance.two_listeners, lambda host: True),
+    ("T26", instance.masked_numbers_in_raw_packets, lambda host: True),
+    ("T28", instance.source_without_interface, lambda host: "sensor" not in host.parts),  # of those T19 has said it
+    ("T31", instance.part_larger_than_the_pool, lambda host: True),
+)
+
+
+def _of_one(of_instance: Callable, asked: Callable[[Host], bool]) -> Callable[[Fleet], Found]:
+    def found(fleet: Fleet) -> Found:
+        for host in filter(asked, fleet.hosts.values()):
+            for key, text in of_instance(host.values):
                 yield host.name, f"voipfleet_{key} {text}"
+
+    return found
+
+
+RULES += [(code, _of_one(of_instance, asked)) for code, of_instance, asked in _OF_ONE]
 
 
 @rule("T05")
@@ -48,20 +63,6 @@ def central_group_and_client(fleet: Fleet) -> Found:
         if "central" in host.parts and host.values["server_destination"] and not host.given.get("server_bind"):
             yield host.name, ("is in group centrals, which makes it listen for sensors, and has"
                               " voipfleet_server_destination, which makes it a client; take one away")  # fmt: skip
-
-
-@rule("T10")
-def sender_without_destination(fleet: Fleet) -> Found:
-    for host in fleet.hosts.values():
-        for key, text in instance.sender_without_destination(host.values):
-            yield host.name, f"voipfleet_{key} {text}"
-
-
-@rule("T12")
-def two_listeners(fleet: Fleet) -> Found:
-    for host in fleet.hosts.values():
-        for key, text in instance.two_listeners(host.values):
-            yield host.name, f"voipfleet_{key} {text}"
 
 
 @rule("T18")
@@ -131,13 +132,6 @@ def password_in_a_url(fleet: Fleet) -> Found:
                               " voipfleet_mysqlhost, _mysqldb, _mysqluser and _mysqlpassword instead")  # fmt: skip
 
 
-@rule("T26")
-def masked_numbers_in_raw_packets(fleet: Fleet) -> Found:
-    for host in fleet.hosts.values():
-        for key, text in instance.masked_numbers_in_raw_packets(host.values):
-            yield host.name, f"voipfleet_{key} {text}"
-
-
 @rule("T27")
 def variable_without_its_group(fleet: Fleet) -> Found:
     for host in fleet.hosts.values():
@@ -149,21 +143,6 @@ def variable_without_its_group(fleet: Fleet) -> Found:
                     host.name,
                     f"voipfleet_{key} is set but the host is not in group {group}; add it there or remove this",
                 )
-
-
-@rule("T28")
-def mirrors_nothing(fleet: Fleet) -> Found:
-    for host in fleet.hosts.values():
-        if "sensor" not in host.parts:  # of those T19 has said it
-            for key, text in instance.source_without_interface(host.values):
-                yield host.name, f"voipfleet_{key} {text}"
-
-
-@rule("T31")
-def part_larger_than_the_pool(fleet: Fleet) -> Found:
-    for host in fleet.hosts.values():
-        for key, text in instance.part_larger_than_the_pool(host.values):
-            yield host.name, f"voipfleet_{key} {text}"
 
 
 @rule("W01")
