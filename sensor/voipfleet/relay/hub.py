@@ -74,7 +74,8 @@ class Hub:
             output.heard[self._own] = Heard(Origin(self._name, [self._own]), clock), output.last
 
     async def put(self, source: bytes, origin: Origin, packets: int, body: bytes) -> asyncio.Future:
-        """See receive.Sink."""
+        """A block that has come from `source`, the uuid of the link's other end. May wait: nothing more is read there
+        until it has returned. Its future is done when the block is in safe hands."""
         loop = asyncio.get_running_loop()
         safe = loop.create_future()
         key = origin.hops[0], origin.epoch

@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import msgspec
 
@@ -12,6 +11,7 @@ from voipfleet.asking.switchboard import ServerLine
 from voipfleet.link import types
 from voipfleet.link.strange import Strange
 from voipfleet.records.messages import Status
+from voipfleet.relay.hub import Hub
 from voipfleet.relay.messages import MAX_HOPS, Heard, Lost, Origin, Part, Taken
 
 log = logging.getLogger("voipfleet.packets")
@@ -26,17 +26,6 @@ _decode_status = msgspec.msgpack.Decoder(Status).decode
 
 class PacketsError(ValueError):
     """What a source sent is not the next part of a block."""
-
-
-class Sink(Protocol):
-    """Where blocks go (relay/hub.py). `put` may wait: nothing more is read until it has returned; its future is done
-    when the block is in safe hands. `source` is the uuid of the link's other end."""
-
-    async def put(self, source: bytes, origin: Origin, packets: int, body: bytes) -> asyncio.Future: ...
-
-    async def lost(self, source: bytes, name: str, packets: int) -> None: ...
-
-    async def heard(self, source: bytes, heard: Heard) -> None: ...
 
 
 @dataclass(slots=True)
@@ -72,8 +61,8 @@ class Stream:
 class Receiver:
     """The packets of all sources of one instance, `own` being its uuid."""
 
-    def __init__(self, own: bytes, sink: Sink):
-        self._own, self._sink = own, sink
+    def __init__(self, own: bytes, hub: Hub):
+        self._own, self._hub = own, hub
         self.streams: dict[bytes, Stream] = {}
 
     def stream(self, source: bytes) -> Stream:
@@ -103,7 +92,7 @@ class Receiver:
                 elif kind == types.PACKETS_HEARD:
                     heard = _decode_heard(body)
                     _check(heard.origin, source)
-                    await self._sink.heard(source, heard)
+                    await self._hub.heard(source, heard)
                 elif kind == types.STATUS:
                     line.status(_decode_status(body))
                 elif not line.take(kind, body):
@@ -150,7 +139,7 @@ class Receiver:
             _check(origin, source)
             if not origin.epoch:
                 origin = msgspec.structs.replace(origin, epoch=part.epoch, number=part.number)
-            safe = await self._sink.put(source, origin, part.packets, body)
+            safe = await self._hub.put(source, origin, part.packets, body)
         stream.waiting.append((part.number, safe))
 
     async def _lost(self, stream: Stream, lost: Lost, source: bytes, name: str) -> None:
@@ -165,7 +154,7 @@ class Receiver:
         safe = asyncio.get_running_loop().create_future()
         safe.set_result(None)
         stream.waiting.append((lost.last, safe))
-        await self._sink.lost(source, name, lost.packets)
+        await self._hub.lost(source, name, lost.packets)
 
     async def _tell(self, session, stream: Stream) -> None:
         said = (stream.epoch, stream.safe)

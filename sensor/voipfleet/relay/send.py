@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import msgspec
 
@@ -11,38 +10,14 @@ from voipfleet.asking.switchboard import ClientLine
 from voipfleet.link import types
 from voipfleet.records.messages import Status, Welcome
 from voipfleet.relay import codec
-from voipfleet.relay.messages import MAX_PART, Heard, Lost, Origin, Part, Taken
+from voipfleet.relay.buffer import PacketBuffer
+from voipfleet.relay.messages import MAX_PART, Heard, Lost, Part, Taken
 from voipfleet.uplink import decoded, taken
 
 WINDOW = 64 << 20  # bytes that may be on their way without an acknowledgement
 STATUS_EVERY, HEARD_EVERY = 5.0, 1.0  # s
 
 _decode_taken = msgspec.msgpack.Decoder(Taken).decode
-
-
-class Block(Protocol):
-    """What the buffer gives: its number, whose packets it holds and how many, and the bytes as they were put in."""
-
-    number: int
-    origin: Origin
-    packets: int
-    body: bytes
-
-
-class Buffer(Protocol):
-    """What waits for the link (relay/buffer.py)."""
-
-    epoch: bytes
-    through: int  # the last block that was acknowledged
-    last: int  # the last one that is there
-
-    async def next(self, after: int) -> Block: ...
-
-    def acknowledge(self, through: int) -> None: ...
-
-    def gaps(self) -> list: ...
-
-    def gaps_told(self, through: int) -> None: ...
 
 
 @dataclass(slots=True)
@@ -55,7 +30,7 @@ class Totals:
     sent: int = 0
 
 
-async def send_blocks(session, welcome: Welcome, buffer: Buffer, *, status: Callable[[], Status],
+async def send_blocks(session, welcome: Welcome, buffer: PacketBuffer, *, status: Callable[[], Status],
                       heard: Callable[[int], list[Heard]], totals: Totals, line: ClientLine) -> None:  # fmt: skip
     """Everything that is in the buffer and comes into it, until the connection ends (then it raises what ended it).
 
@@ -77,7 +52,7 @@ async def send_blocks(session, welcome: Welcome, buffer: Buffer, *, status: Call
 class _Flow:
     """What is on its way, and how much more may be."""
 
-    def __init__(self, session, buffer: Buffer, totals: Totals, line: ClientLine):
+    def __init__(self, session, buffer: PacketBuffer, totals: Totals, line: ClientLine):
         self._session, self._buffer, self._totals, self._line = session, buffer, totals, line
         self._sent = self._complete = 0
         self._on_the_way: dict[int, int] = {}  # number -> bytes
