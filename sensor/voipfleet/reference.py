@@ -1,4 +1,4 @@
-"""Writes what is made from the option table and the rules: docs/keys.md, the roles' argument_specs, the list of rules.
+"""Writes what is made from tables: docs/keys.md, docs/metrics.md, docs/manager.md, the roles' argument_specs.
 
     python -m voipfleet.reference PROJECT          write them (`make docs`)
 
@@ -8,8 +8,8 @@ A test compares the files with what this module makes, so that they cannot drift
 import sys
 from pathlib import Path
 
-from voipfleet.manage import page as commands
-from voipfleet.metrics import table
+from voipfleet.manage import table as commands
+from voipfleet.metrics import table as metrics
 from voipfleet.options import OPTIONS, Option
 from voipfleet.topology.variables import ROLLOUT_SETS, VARIABLES
 
@@ -25,6 +25,7 @@ _ROLES = {
     "mirror": (("receiver", "client"), "Hosts that receive mirrored packets."),
 }
 _HEAD = "<!-- Made by `make docs` from options.py and topology/variables.py; change it there. -->"
+_METRICS, _COMMANDS = "| name | type | labels | what |", "## All commands\n"  # from here on the pages are made
 
 
 def keys_page() -> str:
@@ -98,16 +99,36 @@ def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
+def metrics_table() -> str:
+    lines = [_METRICS, "|---|---|---|---|"]
+    for metric in metrics.TABLE:
+        lines.append(f"| `{metric.name}` | {metric.kind} | {', '.join(metric.labels)} | {metric.help} |")
+    return "\n".join(lines) + "\n"
+
+
 def metrics_page(project: Path) -> str:
     """docs/metrics.md: what a person wrote, then the table."""
     written = (project / "docs" / "metrics.md").read_text("utf-8")
-    return written.partition(table.HEAD)[0] + table.page()
+    return written.partition(_METRICS)[0] + metrics_table()
+
+
+def _commands_table() -> str:
+    head = "| command | arguments | what it does | who may give it here | over the link | the reference's |"
+    lines = [_COMMANDS, head, "|---|---|---|---|---|---|", *map(_command, commands.TABLE)]
+    return "\n".join(lines) + "\n"
+
+
+def _command(command: commands.Command) -> str:
+    arguments = f"`{command.arguments}`" if command.arguments else ""
+    group = f"`{command.group}`" if command.group else "root"
+    over = "yes" if command.over_link else "no"
+    return f"| `{command.name}` | {arguments} | {command.help} | {group} | {over} | {command.reference or 'none'} |"
 
 
 def manager_page(project: Path) -> str:
     """docs/manager.md: what a person wrote, then the table."""
     written = (project / "docs" / "manager.md").read_text("utf-8")
-    return written.partition(commands.HEAD)[0] + commands.page()
+    return written.partition(_COMMANDS)[0] + _commands_table()
 
 
 def files(project: Path) -> dict[Path, str]:

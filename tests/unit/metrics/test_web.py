@@ -7,7 +7,8 @@ import subprocess
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.promtool import PROMTOOL, needs_promtool
-from voipfleet.metrics.table import TABLE, page
+from voipfleet import reference
+from voipfleet.metrics.table import TABLE
 from voipfleet.metrics.web import MAX_REQUEST, Web, exposition, unready
 
 BUFFER = {"put": 9, "acknowledged": 4, "memory": 2, "disk": 2, "dropped": 1, "lag_seconds": 3.5, "error": ""}
@@ -86,7 +87,7 @@ def test_promtool_has_nothing_to_say():
 def test_names_are_the_fields_own():
     for metric in TABLE:
         assert metric.name.endswith("_total") == (metric.kind == "counter"), metric.name
-        assert metric.help.endswith(".") and metric.name in page()
+        assert metric.help.endswith(".") and metric.name in reference.metrics_table()
 
 
 def test_a_link_that_is_down_is_no_reason_to_start_it_anew():
