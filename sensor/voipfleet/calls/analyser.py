@@ -1,9 +1,11 @@
 """Blocks in, call records out: SIP dialogs joined with RTP streams in any order of arrival. No I/O."""
 
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 
 import numpy as np
 
+from voipfleet.calls import ending
 from voipfleet.calls.checkpoints import Checkpoints, News
 from voipfleet.calls.clocks import Clocks
 from voipfleet.calls.dialog import Dialog, Endpoint, show
@@ -19,14 +21,11 @@ from voipfleet.calls.settings import AnalyserSettings
 from voipfleet.calls.signalling import Signalling
 from voipfleet.calls.unclaimed import Unclaimed
 from voipfleet.capture.block import Block
-from voipfleet.decode import frames, rtcp, rtp, sip
+from voipfleet.decode import frames, rtp, sip
 from voipfleet.decode.columns import Packets
 
 SECOND = 1_000_000_000
-LINGER = SECOND // 2  # late RTP after the end of a call
-RETRY = 60 * SECOND  # a caller who is asked for a password may have to ask a person for it
 PATIENCE = 2 * SECOND  # how often all open calls are looked at: their timeouts are minutes
-GRID = SECOND // 10  # records leave at these times, so that the cut into blocks changes nothing
 KEEP = 300 * SECOND  # for which streams wait for the call that they are of, where SIP comes from other hosts
 COUNTERS = ("packets", "ignored", "held", "made", "sip", "sip_errors", "rtp", "rtcp", "other", "drops", "calls",
             "calls_evicted", "streams_refused", "streams_evicted", "span_duplicates")  # fmt: skip
@@ -64,7 +63,7 @@ class Analyser:
         self._registrations = Registrations(sensor, site, self._count, s.number_keep_last)
         self._checkpoints = Checkpoints(self._calls.get, self._news) if s.checkpoints else None
         self._over: set[bytes] = set()  # calls that have ended and linger for late RTP
-        self._left = Left(self._media, self._maker, self._reports, s.late, GRID)
+        self._left = Left(self._media, self._maker, self._reports, s.late, ending.GRID)
         self._now = 0
         self._clocks = Clocks()
         self._due = self._look = 0  # when something may leave next; when all calls are looked at next
@@ -108,10 +107,12 @@ class Analyser:
         def upto(moment: int) -> None:
             nonlocal done, told
             start, done = done, max(done, int(np.searchsorted(clock, moment)))
-            self._media.feed(packets, media.part(start, done), block.sensor)
+            self._media.feed(packets, media.only(slice(start, done)), block.sensor)
             start, told = told, max(told, int(np.searchsorted(heard, moment)))
             for at in media.control[start:told].tolist():
-                self._control(packets, at)
+                ssrc = self._reports.read(packets, at)
+                if ssrc is not None and self._keep:
+                    self._keep.report(at, ssrc)
 
         if self._keep:
             self._keep.begin(block, packets)
@@ -156,22 +157,6 @@ class Analyser:
     def _told(self, sensor: str) -> int:
         return self._time({sensor})
 
-    def _control(self, packets: Packets, at: int) -> None:
-        start = int(packets.start[at])
-        data = packets.data[start : start + int(packets.length[at])].tobytes()
-        try:
-            found = rtcp.parse(data)
-        except sip.ParseError as error:
-            self._count("rtcp_errors")
-            self._count(f"rtcp_error_{error}")
-            return
-        hosts = [(int(high[at]), int(low[at])) for high, low in
-                 ((packets.src_hi, packets.src_lo), (packets.dst_hi, packets.dst_lo))]  # fmt: skip
-        self._reports.take(int(packets.ts[at]), *hosts, found)
-        if self._keep:
-            ends = ((*host, int(port[at])) for host, port in zip(hosts, (packets.sport, packets.dport), strict=True))
-            self._keep.report(at, *ends, found[0].ssrc if found else int.from_bytes(data[4:8], "big"))
-
     def _message(self, data: bytes, row: int, ts: int, src: Endpoint, dst: Endpoint, transport: str, sensor: str,
                  upto: Callable[[int], None]) -> list[CallRecord]:  # fmt: skip
         """The message in a row of the packets; `upto` takes the media before it, where it says something else of them
@@ -207,7 +192,7 @@ class Analyser:
             if call.state == "ended":
                 call.told = self._now if sensor else 0  # what comes late from another host comes in its order
                 self._over.add(key)
-                self._due = min(self._due, self._leaves(call))
+                self._due = min(self._due, ending.leaves(call))
         except sip.ParseError as error:
             self._count("sip_errors")
             self._count(f"sip_error_{error}")
@@ -240,15 +225,16 @@ class Analyser:
             call = self._calls.get(key)
             if call is None or call.state != "ended":
                 self._over.discard(key)
-            elif self._leaves(call) <= self._due:
-                out.append(self._emit(key, self._why(call)))
+            elif ending.leaves(call) <= self._due:
+                out.append(self._emit(key, ending.why(call)))
         if self._left:
             out += self._left.over(self._time(set(self._clocks)))
         if self._due >= self._look:
             for key, call in self._calls:
                 if call.state != "ended" and call.wake < self._now:
-                    when, why = self._expires(key, call)
-                    if when < self._time(call.views):
+                    told = self._time(call.views)
+                    when, why = ending.expires(call, self.settings, partial(self._heard, key, call), told)
+                    if when < told:
                         out.append(self._emit(key, why))
             out += self._registrations.expire(self._now)
             if self._unclaimed:
@@ -257,36 +243,9 @@ class Analyser:
             quiet = max(self._due, min(until, self._registrations.next))
             busy = len(self._calls) or (self._unclaimed and self._unclaimed.busy)
             self._look = ((self._due if busy else quiet) // PATIENCE + 1) * PATIENCE
-        self._due = min([self._look, *(self._leaves(self._calls.get(key)) for key in self._over),
+        self._due = min([self._look, *(ending.leaves(self._calls.get(key)) for key in self._over),
                          *self._left.after(self._due)])  # fmt: skip
         return out
-
-    def _leaves(self, call: Dialog) -> int:
-        return -(-(max(call.last, call.told) + LINGER) // GRID) * GRID
-
-    def _why(self, call: Dialog) -> str:
-        return "cancel" if call.cancelled else "bye" if call.hung_up_by else "rejected"
-
-    def _expires(self, key: bytes, call: Dialog) -> tuple[int, str]:
-        """When the call ends if nothing more is seen of it, and by what; `wake` is when to look again at the latest."""
-        s = self.settings
-        patience, why, rtp_may_come = s.sipwithoutrtptimeout, "timeout", False
-        since = call.last
-        if call.state == "auth":
-            patience, why = RETRY // SECOND, "rejected"
-        elif call.state == "closing":
-            patience, why = s.bye_timeout, "bye"
-        elif call.state == "calling" and not call.heard:
-            patience = s.onewaytimeout
-        elif call.state == "answered":
-            last = max(map(self._media.last, self._media.claim(key, call.media, call.setup)), default=0)
-            if last:
-                patience, why, since = s.rtptimeout, "rtp_timeout", max(last, call.last)
-            else:
-                patience, rtp_may_come = min(patience, call.session_expires or patience), True
-        when, why = min((since + patience * SECOND, why), (call.setup + s.absolute_timeout * SECOND, "timeout"))
-        call.wake = min(when, self._time(call.views) + s.rtptimeout * SECOND) if rtp_may_come else when
-        return when, why
 
     def _forget(self) -> None:
         keep = KEEP if self.settings.late else 60 * SECOND
@@ -299,14 +258,9 @@ class Analyser:
         """Records of all calls that are left; those still open are partial and end by `end_reason`."""
         out = []
         for key, call in self._calls:
-            out.append(self._emit(key, *self._cut(call, end_reason)))
+            out.append(self._emit(key, *ending.cut(call, end_reason)))
         out += self._left.finish()
         return out + (self._unclaimed.finish(end_reason, self._told) if self._unclaimed else [])
-
-    def _cut(self, call: Dialog, end_reason: str) -> tuple[str, list[str]]:
-        """By what a call ends if nothing more is seen of it, and why its record is partial then."""
-        done = call.state in ("ended", "closing", "auth")
-        return (self._why(call), []) if done else (end_reason, ["open"])
 
     def checkpoints(self, now: float) -> tuple[Iterator[CallRecord], Iterator[CallRecord]]:
         """Open calls as their records would be if this process were killed now, made as they are taken: first those
@@ -322,11 +276,14 @@ class Analyser:
     def _as_cut(self, found: Iterator[tuple[bytes, Dialog]]) -> Iterator[CallRecord]:
         for key, call in found:
             streams = self._media.claim(key, call.media, call.setup)
-            yield self._maker.make(call, streams, *self._cut(call, "sensor_restart"))
+            yield self._maker.make(call, streams, *ending.cut(call, "sensor_restart"))
+
+    def _heard(self, key: bytes, call: Dialog) -> int:
+        """When the newest packet of its streams came; 0: none has."""
+        return max(map(self._media.last, self._media.claim(key, call.media, call.setup)), default=0)
 
     def _news(self, key: bytes, call: Dialog) -> News:
-        streams = self._media.claim(key, call.media, call.setup)
-        return call.last, call.drops, max(map(self._media.last, streams), default=0)
+        return call.last, call.drops, self._heard(key, call)
 
     def _emit(self, key: bytes, end_reason: str, partial: list[str] | None = None) -> CallRecord:
         call = self._calls.remove(key, self._now)

@@ -167,10 +167,10 @@ class Keeper:
                 pieces = _masked(data, spans, pieces, bool(others))
         self._frames("sip", _call_key(call_id), pieces)
 
-    def report(self, row: int, src: Endpoint, dst: Endpoint, ssrc: int) -> None:
+    def report(self, row: int, ssrc: int) -> None:
         """An RTCP packet about the stream `ssrc`. Not by its ports: the next call may have the same."""
         if self._savertcp:
-            hosts = (keys.host(show(end)) for end in (src, dst))
+            hosts = (keys.host(show(end)) for end in self._packets.ends(row))
             key, pieces = keys.report_key(self._block.sensor or self._own, *hosts, ssrc), self._pieces(row)
             if self._names:
                 start = int(self._packets.start[row])

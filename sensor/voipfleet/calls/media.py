@@ -271,8 +271,7 @@ class Media:
 
     def _open(self, key: int, packets: Packets, r: rtp.Rtp, at: int, sensor: str) -> None:
         i = int(r.index[at])
-        src = (int(packets.src_hi[i]), int(packets.src_lo[i]), int(packets.sport[i]))
-        dst = (int(packets.dst_hi[i]), int(packets.dst_lo[i]), int(packets.dport[i]))
+        src, dst = packets.ends(i)
         media = self._named.get(dst) or self._named.get(src)
         if media and media.kind == "image":  # T.38: its sequence numbers look like RTP at times
             self._count("udptl_like_rtp")

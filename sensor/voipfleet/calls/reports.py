@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
+from voipfleet.decode import rtcp
+from voipfleet.decode.columns import Packets
 from voipfleet.decode.rtcp import Metrics, Received, Sent
+from voipfleet.decode.sip import ParseError
 
 MAX_STREAMS = 16_384  # with reports at one time; beyond it the oldest go, counted
 KEEP_SENT = 16  # sender reports of a stream that a receiver may still answer
@@ -28,6 +31,20 @@ class Reports:
         self._count = count
         self._reports: dict[tuple, Report] = {}
         self._sent: dict[tuple, dict[int, int]] = {}  # of a stream: ntp -> when its sender report passed here
+
+    def read(self, packets: Packets, at: int) -> int | None:
+        """The RTCP packet in a row of the packets; the SSRC that it is about. None, and counted: it is none."""
+        start = int(packets.start[at])
+        data = packets.data[start : start + int(packets.length[at])].tobytes()
+        try:
+            found = rtcp.parse(data)
+        except ParseError as error:
+            self._count("rtcp_errors")
+            self._count(f"rtcp_error_{error}")
+            return None
+        src, dst = packets.ends(at)
+        self.take(int(packets.ts[at]), src[:2], dst[:2], found)
+        return found[0].ssrc if found else int.from_bytes(data[4:8], "big")
 
     def take(self, ts: int, src: tuple[int, int], dst: tuple[int, int], found: list[Sent | Received | Metrics]) -> None:
         """One compound packet from host `src` to host `dst`, seen at `ts` (ns)."""

@@ -55,6 +55,11 @@ class Packets:
     def __len__(self) -> int:
         return len(self.ts)
 
+    def ends(self, row: int) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+        """From and to where (high, low, port) a row was sent."""
+        return ((int(self.src_hi[row]), int(self.src_lo[row]), int(self.sport[row])),
+                (int(self.dst_hi[row]), int(self.dst_lo[row]), int(self.dport[row])))  # fmt: skip
+
 
 COLUMNS = ("ts", "ip", "start", "length", "src_hi", "src_lo", "dst_hi", "dst_lo", "sport", "dport", "transport")
 

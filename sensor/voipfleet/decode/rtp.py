@@ -24,10 +24,6 @@ class Rtp:
     marker: np.ndarray
     control: np.ndarray
 
-    def part(self, start: int, stop: int) -> "Rtp":
-        """The packets from `start` to before `stop`, in capture order."""
-        return self.only(slice(start, stop))
-
     def only(self, which: slice | np.ndarray) -> "Rtp":
         """The packets that `which` selects; no RTCP."""
         columns = (self.index, self.pt, self.seq, self.stamp, self.ssrc, self.payload, self.size, self.marker)
