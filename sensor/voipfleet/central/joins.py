@@ -14,15 +14,13 @@ import sqlalchemy as sa
 from voipfleet.calls import record
 from voipfleet.calls.record import CallRecord
 from voipfleet.central import claims, merging, partitions, rows, schema
-from voipfleet.central.claims import LONGEST, SLACK
+from voipfleet.central.endpoints import Endpoints, ends_of
 from voipfleet.central.merging import RTP
 from voipfleet.records.messages import Row
 
 MAX_VIEWS, MAX_PARTS = 16, 64  # of one call: what comes beyond stays apart
-MAX_NEAR = 64  # of what has the same address at that time, the nearest
 LOOK_BACK, MAX_BACK = 3600 * 1_000_000_000, 5_000  # ns, calls: whose endpoints are learnt when the first streams come
 PARTS, STREAMS = b"\0", b"\1"
-Ends = dict[bytes, tuple[set[str], tuple[int, int]]]  # by uuid: addresses, and (first, last) of their time
 
 
 def take_turn(connection: sa.Connection) -> bytes:
@@ -59,6 +57,7 @@ class Joins:
     def __init__(self, connection: sa.Connection, upsert: Callable[..., sa.Insert], state: bytes,
                  days: Collection[datetime.date]):  # fmt: skip
         self._do, self._upsert, self.state = connection.execute, upsert, state
+        self._endpoints = Endpoints(connection, upsert)
         self._views_days, self._near_days = (partitions.within(days, apart, apart) for apart in (2, 4))
 
     @property
@@ -133,7 +132,7 @@ class Joins:
         table = schema.joins
         self._do(table.update().where(table.c.part == uuid).values(call=best[1]))
         self._do(schema.calls.delete().where(schema.calls.c.uuid == uuid, self._near_days))
-        self._do(schema.endpoints.delete().where(schema.endpoints.c.uuid == uuid))
+        self._endpoints.drop([uuid])
         return best[1]
 
     def _senders(self, row: bytes) -> set[bytes]:
@@ -178,9 +177,9 @@ class Joins:
         if self.active:
             calls = {key: claims.candidate(key, views) for key, views in self._views(changed | touched).items()}
             ends = {key: (set(one.until), (one.begin, one.open)) for key, one in calls.items()}
-            self._put(ends, streams=False)
-            self._put(_ends(parts), streams=True)
-            near = set().union(*self._near(ends, streams=True).values()) | self._joined(changed)
+            self._endpoints.put(ends, streams=False)
+            self._endpoints.put(ends_of(parts), streams=True)
+            near = set().union(*self._endpoints.near(ends, streams=True).values()) | self._joined(changed)
             parts |= self._bodies(near - parts.keys())
         if parts:
             remade |= self._claim(parts, streams)
@@ -188,7 +187,7 @@ class Joins:
 
     def _claim(self, parts: dict[bytes, CallRecord], anew: set[bytes]) -> set[bytes]:
         """Give each part to its calls; the rows that must be made anew. A part of no call is a row of its own."""
-        near = self._near(_ends(parts), streams=False)
+        near = self._endpoints.near(ends_of(parts), streams=False)
         able = {key: claims.candidate(key, views) for key, views in self._views(set().union(*near.values())).items()}
         before, size, remade, table = self._calls_of(parts), self._sizes(able), set(), schema.joins
         new, gone, shown, hidden = [], [], [], []
@@ -298,40 +297,3 @@ class Joins:
         table = schema.joins
         query = sa.select(table.c.call, sa.func.count()).where(table.c.call.in_(list(calls))).group_by(table.c.call)
         return dict(self._do(query).all()) if calls else {}
-
-    # -- endpoints -----------------------------------------------------------------------------------
-
-    def _put(self, found: Ends, *, streams: bool) -> None:
-        table = schema.endpoints
-        if found:
-            self._do(table.delete().where(table.c.uuid.in_(list(found))))
-        kind = int(streams)
-        new = [{"address": rows.clean(address)[:64], "first": first, "uuid": uuid, "last": last, "streams": kind}
-               for uuid, (ends, (first, last)) in found.items() for address in ends]  # fmt: skip
-        if new:
-            self._do(self._upsert(table), new)
-
-    def _near(self, of: Ends, *, streams: bool) -> dict[bytes, set[bytes]]:
-        """For each of `of`: what has one of its addresses at its time, parts of method RTP or rows of calls."""
-        table, found = schema.endpoints, {key: {} for key in of}
-        by_end: dict[str, list[tuple[bytes, int, int]]] = defaultdict(list)
-        for key, (ends, when) in of.items():
-            for end in ends:
-                by_end[rows.clean(end)[:64]].append((key, *when))
-        if not by_end:
-            return {key: set() for key in of}
-        query = sa.select(table.c.address, table.c.uuid, table.c.first, table.c.last).where(
-            table.c.address.in_(list(by_end)), table.c.streams == int(streams),
-            table.c.first <= max(last for _, (_, last) in of.values()) + SLACK,
-            table.c.first >= min(first for _, (first, _) in of.values()) - LONGEST - SLACK,
-        )  # fmt: skip
-        for address, uuid, first, last in self._do(query):
-            for key, begin, end in by_end.get(address, ()):
-                if first <= end + SLACK and last >= begin - SLACK:
-                    found[key][uuid] = abs(first - begin)
-        return {key: set(sorted(near, key=lambda uuid: (near[uuid], uuid))[:MAX_NEAR]) for key, near in found.items()}
-
-
-def _ends(parts: dict[bytes, CallRecord]) -> Ends:
-    return {uuid: ({end for s in part.streams for end in (s.dst, s.src)}, claims.span(part))
-            for uuid, part in parts.items()}  # fmt: skip
