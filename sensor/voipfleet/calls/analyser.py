@@ -186,7 +186,7 @@ class Analyser:
                     self._checkpoints.opened(key, call)
             for endpoint in self._calls.take(call, message, ts, (src, dst), sensor):
                 media = call.media[endpoint][1]
-                if self._media.changes(endpoint, media):
+                if self._media.endpoints.changes(endpoint, media):
                     upto(ts)
                 self._media.name(endpoint, media, key, ts)
             if call.state == "ended":

@@ -2,6 +2,7 @@
 
 from voipfleet.calls import emodel
 from voipfleet.calls.dialog import Dialog, show
+from voipfleet.calls.endpoints import OPEN
 from voipfleet.calls.media import Media, Stream
 from voipfleet.calls.record import CallRecord, MediaRecord, StreamRecord
 from voipfleet.calls.reports import Reports
@@ -66,10 +67,11 @@ class Maker:
         for endpoint, (side, media) in call.media.items():
             if media.kind == "audio" and show(endpoint) not in reached:
                 other = "callee" if side == "caller" else "caller"
+                until = self._media.endpoints.until(key, endpoint)
                 codecs = {pt: said for pt, said in media.codecs.items() if said != sdp.STATIC.get(pt)}
                 found.append(MediaRecord(
                     side=side, address=show(endpoint), codecs=codecs, ptime=media.ptime, secure=media.secure,
-                    awaited=call.may_send(other), until=self._media.until(endpoint, key)))  # fmt: skip
+                    awaited=call.may_send(other), until=until if until < OPEN else 0))  # fmt: skip
         return found
 
     def _stream(self, stream: Stream, call: Dialog) -> StreamRecord:

@@ -9,6 +9,7 @@ import numpy as np
 from voipfleet.calls import stream_scalar as scalar
 from voipfleet.calls.copies import Copies
 from voipfleet.calls.dialog import Endpoint
+from voipfleet.calls.endpoints import Endpoints
 from voipfleet.calls.index import Index
 from voipfleet.calls.keeping import Keeper
 from voipfleet.calls.streams import StreamTable
@@ -17,8 +18,6 @@ from voipfleet.decode.columns import Packets
 
 MAX_STREAMS, MAX_DIGITS = 65_536, 64
 MAX_STRANGERS_OF_ONE = MAX_STREAMS // 4  # streams of one host that no SDP has named
-COMFORT_NOISE = 13
-_OPEN = 1 << 63
 _MIX = [np.uint64(n) for n in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xFF51AFD7ED558CCD)]
 
 
@@ -41,14 +40,12 @@ class Media:
     """The streams of one sensor. `count(name, by)` is told of what is refused; `window_ns`: how long after a packet the
     same one is the copy of a mirror port (negative: never); `answered(call)`: whether a call has been answered; `keep`:
     who is told which packets are of which stream.
-
-    An endpoint may be of several calls: the two legs of a B2BUA that does not touch the media. A call that names the
-    endpoint of one that was answered before takes it over: ports are used again.
     """
 
     def __init__(self, buffer_ms: int, window_ns: int, count: Callable[..., None], answered: Callable[[bytes], bool],
                  keep: Keeper | None = None):  # fmt: skip
-        self._count, self._answered, self._keep = count, answered, keep
+        self._count, self._keep = count, keep
+        self.endpoints = Endpoints(answered)
         self._copies = Copies(window_ns)
         self._salt = np.uint64(int.from_bytes(os.urandom(8)) | 1)
         self.table = StreamTable(MAX_STREAMS, buffer_ms)
@@ -57,34 +54,19 @@ class Media:
         # Of a row: ns of its newest packet; the payload type that its clock belongs to; how many had the marker bit
         self._last, self._main, self._markers = (np.zeros(1024, np.int64) for _ in range(3))
         self._at: dict[Endpoint, set[int]] = {}
-        self._named: dict[Endpoint, sdp.Media] = {}
-        self._users: dict[Endpoint, dict[bytes, int]] = {}  # calls that named it, and until when it is theirs
         self._strangers: dict[int, None] = {}  # rows that nobody has named, the oldest first
         self._strangers_of: dict[tuple[int, int], int] = {}  # how many by sending host
         self.leaving: Callable[[Stream, bool], None] | None = None  # told of each that leaves: is it a stranger?
 
-    def changes(self, endpoint: Endpoint, media: sdp.Media) -> bool:
-        """Whether `media` says something else of `endpoint` than what was said before."""
-        known = self._named.get(endpoint)
-        return known is not None and (known.kind, known.codecs, known.secure) != (
-            media.kind,
-            media.codecs,
-            media.secure,
-        )
-
     def name(self, endpoint: Endpoint, media: sdp.Media, call: bytes, ts: int) -> None:
         """A call's SDP, seen at `ts`, says what is sent to `endpoint`."""
-        self._named[endpoint] = media
-        users = self._users.setdefault(endpoint, {})
-        if call not in users:
-            users.update((other, min(until, ts)) for other, until in users.items() if self._answered(other))
-        users[call] = _OPEN
+        self.endpoints.name(endpoint, media, call, ts)
         for row in self._at.get(endpoint, ()):
             self._known(row)
             if self._keep:
                 self._keep.named(row)
             stream = self._by_row[row]
-            types = {pt: self._clock(stream, pt) for pt in stream.types}
+            types = {pt: self.endpoints.clock(stream.src, stream.dst, pt) for pt in stream.types}
             if types != stream.types:
                 stream.types = types
                 if not self.table.rate(row):
@@ -94,14 +76,9 @@ class Media:
 
     def release(self, call: bytes, endpoints: Iterable[Endpoint], streams: list[Stream]) -> None:
         """The call is over. Its streams go with it unless another one has the same endpoints."""
-        for endpoint in endpoints:
-            users = self._users.get(endpoint, {})
-            users.pop(call, None)
-            if not users:
-                self._users.pop(endpoint, None)
-                self._named.pop(endpoint, None)
+        self.endpoints.release(call, endpoints)
         for stream in streams:
-            if stream.src not in self._users and stream.dst not in self._users:
+            if not self.endpoints.said(stream.src, stream.dst):
                 self.drop(stream)
 
     def feed(self, packets: Packets, r: rtp.Rtp, sensor: str = "") -> None:
@@ -160,17 +137,11 @@ class Media:
         return rate
 
     def _type(self, row: int, pt: int) -> int:
-        """The clock of a payload type of a stream, as _clock(), remembered."""
+        """The clock of a payload type of a stream, remembered."""
         stream = self._by_row[row]
         if pt not in stream.types:
-            stream.types[pt] = self._clock(stream, pt)
+            stream.types[pt] = self.endpoints.clock(stream.src, stream.dst, pt)
         return stream.types[pt]
-
-    def _clock(self, stream: Stream, pt: int) -> int:
-        """Ticks/s of a payload type, 0 where no SDP has said it, OTHER for what is no audio (events, noise)."""
-        media = self._named.get(stream.dst) or self._named.get(stream.src)
-        codec, rate = (media.codecs.get(pt) if media else None) or sdp.STATIC.get(pt, ("", 0))
-        return scalar.OTHER if pt == COMFORT_NOISE or codec.lower() in ("telephone-event", "cn") else rate
 
     def _events(self, packets: Packets, r: rtp.Rtp, rows: np.ndarray, order: np.ndarray) -> None:
         np.add.at(self._markers, rows[r.marker[order]], 1)
@@ -179,21 +150,12 @@ class Media:
             self._digit(self._by_row[rows[at]], packets.data, int(r.payload[i]), int(r.stamp[i]))
 
     def claim(self, call: bytes, endpoints: Iterable[Endpoint], since: int) -> list[Stream]:
-        """The streams to or from any of a call's endpoints that had a packet since then, oldest first."""
+        """The streams to or from any of a call's endpoints that had a packet since then and began before other calls
+        took over each of these, oldest first."""
         rows = {row for endpoint in endpoints for row in self._at.get(endpoint, ())}
-        found = [self._by_row[row] for row in rows if self._last[row] >= since]
-        return sorted((stream for stream in found if self._ours(stream, call)),
-                      key=lambda stream: (int(self._last[stream.row]), stream.ssrc))  # fmt: skip
-
-    def _ours(self, stream: Stream, call: bytes) -> bool:
-        """Whether it began before other calls took over each endpoint that the call has of it."""
-        until = [users[call] for end in (stream.src, stream.dst) if call in (users := self._users.get(end, {}))]
-        return max(until, default=_OPEN) >= int(self.table.columns["first"][stream.row])
-
-    def until(self, endpoint: Endpoint, call: bytes) -> int:
-        """When another call took over an endpoint of this one, ns; 0: none has."""
-        until = self._users.get(endpoint, {}).get(call, _OPEN)
-        return until if until < _OPEN else 0
+        streams = (self._by_row[row] for row in rows if self._last[row] >= since)
+        found = [s for s in streams if self.endpoints.until(call, s.src, s.dst) >= self.first(s)]
+        return sorted(found, key=lambda stream: (self.last(stream), stream.ssrc))
 
     def markers(self, stream: Stream) -> int:
         """How many of its packets had the marker bit: spurts of talk, mostly."""
@@ -214,7 +176,7 @@ class Media:
             stream = self._by_row[row]
             if stream is None or self._last[row] >= before.get(stream.sensor, others):
                 continue
-            if stream.src not in self._users and stream.dst not in self._users:
+            if not self.endpoints.said(stream.src, stream.dst):
                 self.drop(stream)
 
     def strangers(self, before: int) -> list[Stream]:
@@ -272,17 +234,17 @@ class Media:
     def _open(self, key: int, packets: Packets, r: rtp.Rtp, at: int, sensor: str) -> None:
         i = int(r.index[at])
         src, dst = packets.ends(i)
-        media = self._named.get(dst) or self._named.get(src)
+        media = self.endpoints.said(src, dst)
         if media and media.kind == "image":  # T.38: its sequence numbers look like RTP at times
             self._count("udptl_like_rtp")
             return
-        stranger = src not in self._users and dst not in self._users
+        stranger = media is None
         if stranger and self._strangers_of.get(src[:2], 0) >= MAX_STRANGERS_OF_ONE:
             self._count("streams_refused")
             return
         stream = Stream(-1, key, src, dst, int(r.ssrc[at]), sensor)
         pt = int(r.pt[at])
-        stream.types[pt] = clock = self._clock(stream, pt)
+        stream.types[pt] = clock = self.endpoints.clock(src, dst, pt)
         row = self.table.allot(max(clock, 0))
         if row is None and self._strangers:
             self.drop(self._by_row[next(iter(self._strangers))])
@@ -311,7 +273,7 @@ class Media:
             self._strangers_of[src[:2]] = self._strangers_of.get(src[:2], 0) + 1
 
     def _digit(self, stream: Stream, data: np.ndarray, at: int, stamp: int) -> None:
-        media = self._named.get(stream.dst) or self._named.get(stream.src)
+        media = self.endpoints.said(stream.src, stream.dst)
         if media and media.secure:
             return  # encrypted
         if stream.event != stamp and data[at] < 16 and len(stream.digits) < MAX_DIGITS:

@@ -45,7 +45,7 @@ def test_sip_here_and_rtp_there(seconds, sip_is_late):
     (whole,) = play().calls()
     same = ("setup_time", "answer_time", "end_time", "final_response", "hung_up_by", "end_reason", "pdd", "seen")
     assert [plain(last)[name] for name in same] == [plain(whole)[name] for name in same]
-    assert analyser.active_calls == 0 and not analyser._left and not analyser._media._users
+    assert analyser.active_calls == 0 and not analyser._left and not analyser._media.endpoints._users
 
 
 def test_the_first_record_leaves_at_once_and_comes_again_only_where_there_was_more():
