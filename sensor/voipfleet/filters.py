@@ -12,6 +12,9 @@ from voipfleet.calls.record import CallRecord
 from voipfleet.errors import UsageError
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_SCHEME = re.compile(r"(?:sips?|tel):")
+_WRITTEN = re.compile(r"\+?[0-9 ()./-]*[0-9]")  # with visual separators (RFC 3966 5.1.1)
+_ABROAD = re.compile(r"(?:\+|00|\+00)([1-9][0-9]{4,})")
 _SPAN = {"m": 60, "h": 3600, "d": 86400}
 _TIMES = "give 2026-01-31, 2026-01-31 14:00[:30] (local time), 2026-01-31T14:00:30Z, or 30m, 12h, 7d ago"
 
@@ -30,7 +33,7 @@ class Address:
             ip = ipaddress.ip_address(host.strip("[]"))
         except ValueError:
             return False
-        return ip in self.network and self.port in (None, int(port) if port.isdigit() else -1)
+        return ip in self.network and self.port in (None, int(port) if port.isdecimal() else -1)
 
 
 @dataclass(frozen=True)
@@ -129,17 +132,27 @@ def number(text: str) -> Number:
     """How a number begins or ends, or with `*` the whole of it; after an @ the same for its domain.
 
     Where there is no `*`, a `+` or `00` before it is the same as none: a number is written otherwise on the next trunk.
+    What people copy (`sip:`, spaces, a port) is taken off.
     """
-    user, _, domain = text.casefold().partition("@")
+    said = text.strip().casefold()
+    if scheme := _SCHEME.match(said):
+        said = said[scheme.end() :].partition(";")[0]
+    user, _, domain = said.partition("@")
+    domain = re.sub(r"^([^:]*|\[.*\]):[0-9]+$", r"\1", domain)
     if not (user + domain).strip("*"):
-        raise ValueError(f"{text!r} is every number; give how it begins or ends (555), or a pattern (*30*, +49*)")
-    bare = user.removeprefix("+").removeprefix("00") or user
-    begins = ((bare, f"+{bare}", f"00{bare}"), (domain,))
-    return Number(*(
-        () if not part.strip("*") else (Pattern(tuple(part.split("*"))),) if "*" in text
-        else (*(Pattern((begin, "")) for begin in some), Pattern(("", part)))
-        for part, some in zip((user, domain), begins, strict=True)
-    ))  # fmt: skip
+        raise ValueError(f"{text!r} is every number; give how it begins or ends (555), or a pattern ('*30*', '+49*')")
+    if "*" in text:
+        return Number(*((Pattern(tuple(part.split("*"))),) if part.strip("*") else () for part in (user, domain)))
+    if _WRITTEN.fullmatch(user):
+        user = re.sub(r"[ ()./-]", "", user)
+    if abroad := _ABROAD.fullmatch(user):
+        user = abroad[1]
+    before = ("", "+", "00") if user.isdecimal() else ("",)
+    return Number(_begins_or_ends(user, before), _begins_or_ends(domain, ("",)))
+
+
+def _begins_or_ends(text: str, before: tuple[str, ...]) -> tuple[Pattern, ...]:
+    return (*(Pattern((one + text, "")) for one in before), Pattern(("", text))) if text else ()
 
 
 def address(text: str) -> Address:
@@ -207,7 +220,8 @@ def mos(text: str) -> float:
 
 # option, its parser, what it takes, help
 OPTIONS: tuple[tuple[str, Callable[[str], Any], str, str], ...] = (
-    ("number", number, "TEXT", "calls whose caller or callee begins or ends so, or is it, with * for anything: *30*"),
+    ("number", number, "TEXT", "calls whose caller or callee begins or ends so (4930, 555), whether or not it has a +"
+     " or 00 before it; with * it is a pattern for the whole number ('*30*')"),
     ("address", address, "IP", "calls with signalling or media from or to this address or network"),
     ("since", since, "TIME", "calls that began then or later: 2026-01-31, '2026-01-31 14:00' (local time), RFC 3339, "
      "or 30m, 12h, 7d ago"),

@@ -157,6 +157,18 @@ def test_the_server_counts_as_one_does_by_hand(store, by):
         assert one.said("") == pytest.approx(counted[group].said(""), abs=0.0011)
 
 
+def test_names_are_held_to_the_byte(store):
+    """To the collation of the database they are all the same."""
+    sites = ["Hq", "hq", "hq ", "h\u00e9q"]
+    ingest(store, [call(site=site, call_id=site, setup_time=NOON + n) for n, site in enumerate(sites)])
+    for by in ("site", "sensor"):
+        assert store.figures(Query(), by)[-1]["attempts"] == 4
+    assert {one["group"] for one in store.figures(Query(), "site")} == {*sites, "all"}
+    for site in sites:
+        for query in (Query(site=site), Query(call_id=site)):
+            assert [one.site for one in store.search(query, search.order("setup_time")).calls] == [site]
+
+
 def test_partitions_are_made_ahead_and_dropped_and_held_calls_stay(store, administrator, mariadb_server):
     with administrator.connect() as connection:
         for table in partitions.TABLES:

@@ -24,8 +24,10 @@ def changed(**fields):
 
 
 @pytest.mark.parametrize(("text", "fits"), [
-    ("+4930", True), ("4930", True), ("004930", True), ("123", True), ("*30*", True), ("30", False), ("21#", True),
-    ("4930123", True), ("04930", False), ("+0049", True), ("+", True), ("00", False), ("+49*", True), ("*123", True),
+    ("+4930", True), ("4930", True), ("004930", False), ("123", True), ("*30*", True), ("30", False), ("21#", True),
+    ("4930123", True), ("04930", False), ("+", True), ("00", False), ("+49*", True), ("*123", True), ("0049", False),
+    ("0049301", True), ("+0049301", True), ("+49", True), ("+4930 123", True), ("(+49) 30-12", False), ("30-123", True),
+    ("tel:+49-30-123;x=y", True), ("sip:4930123@branch.example:5060", True), ("000", False),
     ("123*", False), ("*30*3", True), ("*3*3*", True), ("*1*0*", False),
     ("+4930123*", True), ("+4930123*3", False), ("*21", False), ("*21*", True), ("*2*#", True), ("branch", False),
     ("@BRANCH", True), ("@.example", True), ("@ranch", False), ("30123@branch", True), ("4930123@branch", True),
@@ -34,6 +36,22 @@ def changed(**fields):
 ])  # fmt: skip
 def test_number(text, fits):
     assert Filter(number=filters.number(text))(CALL) is fits
+
+
+@pytest.mark.parametrize(("text", "caller", "fits"), [
+    ("+49301234", "0049301234", True), ("+49301234", "49301234", True), ("49301234", "00049301234", True),
+    ("+49301234", "00049301234", True), ("0049301234", "949301234", True), ("+49", "149", False), ("49", "149", True),
+    ("000", "0123", False), ("000", "000", True), ("112", "00112", True), ("00112", "112", False),
+    ("100@*", "100", True), ("100@*", "1001", False), ("100@*", "100100", False),
+    ("alice", "malice", True), ("030 1234", "0301234", True),
+    ("john.doe", "john.doe", True), ("john-doe", "johndoe", False),
+])  # fmt: skip
+def test_how_numbers_are_written(text, caller, fits):
+    assert Filter(number=filters.number(text))(changed(caller=caller, callee="x")) is fits
+
+
+def test_a_port_that_is_none_is_no_fault():
+    assert not Filter(address=filters.address("192.0.2.7:5"))(changed(src="192.0.2.7:\u00b2", dst="", streams=[]))
 
 
 @given(st.lists(st.text("ab", max_size=3), min_size=2, max_size=4), st.lists(st.text("ab", max_size=3), max_size=4))
@@ -93,9 +111,9 @@ def test_the_others_and_all_together():
 
 
 @pytest.mark.parametrize(("option", "text", "sentence"), [
-    ("number", "*", "'*' is every number; give how it begins or ends (555), or a pattern (*30*, +49*)"),
-    ("number", "", "'' is every number; give how it begins or ends (555), or a pattern (*30*, +49*)"),
-    ("number", "*@*", "'*@*' is every number; give how it begins or ends (555), or a pattern (*30*, +49*)"),
+    ("number", "*", "'*' is every number; give how it begins or ends (555), or a pattern ('*30*', '+49*')"),
+    ("number", "", "'' is every number; give how it begins or ends (555), or a pattern ('*30*', '+49*')"),
+    ("number", "*@*", "'*@*' is every number; give how it begins or ends (555), or a pattern ('*30*', '+49*')"),
     ("address", "host.example", "'host.example' is no address; give 192.0.2.7, 192.0.2.0/24, 192.0.2.7:5060 or "
      "[2001:db8::7]:5060"),
     ("address", "192.0.2.0/33", "'192.0.2.0/33' is no address; give "),

@@ -21,16 +21,21 @@ _ALL = set(schema.FILTERED)
 COVERED: dict[str, set[str]] = {
     "calls_facts": _ALL, "calls_verdict": _ALL, "calls_site": _ALL, "calls_sensor": _ALL, "calls_src_ip": _ALL,
     "calls_dst_ip": _ALL,
-    "calls_caller_key": {"caller_key"}, "calls_callee_key": {"callee_key"}, "calls_caller_tail": set(),
+    "calls_caller_key": set(), "calls_callee_key": set(), "calls_caller_tail": set(),
     "calls_callee_tail": set(), "calls_call_id": set(), "calls_uuid": set(), "addresses": set(),
 }  # fmt: skip
 MOST_PARTS = 64  # of a way; with more it is no way
 ANY = Filter()
+_KEYS = (calls.c.caller_key, calls.c.callee_key)
+FULL = sa.or_(*(sa.func.length(key) >= facts.KEY for key in _KEYS))
 
 
 @dataclass(frozen=True)
 class Query:
-    """Which calls. `site` is a site or a sensor, `kind` one of voipfleet.central.facts."""
+    """Which calls. `site` is a site or a sensor, `kind` one of voipfleet.central.facts.
+
+    `full`: only those with a number that does not fit into its key.
+    """
 
     wanted: Filter = ANY
     site: str = ""
@@ -38,6 +43,7 @@ class Query:
     call_id: str = ""
     uuid: bytes = b""
     kind: int = facts.INVITES
+    full: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,14 +86,16 @@ def conditions(query: Query, media: bool = True) -> list[Condition]:
     if wanted.address:
         found.append(_address(wanted.address, media))
     if query.site:
-        text = rows.clean(query.site)
-        found.append(_on("site", sa.or_(calls.c.site == text, calls.c.sensor == text), "site", "sensor"))
+        either = sa.or_(_same(calls.c.site, query.site), _same(calls.c.sensor, query.site))
+        found.append(_on("site", either, "site", "sensor"))
     if query.sensor:
-        found.append(_on("sensor", calls.c.sensor == rows.clean(query.sensor), "sensor"))
+        found.append(_on("sensor", _same(calls.c.sensor, query.sensor), "sensor"))
     if query.call_id:
-        found.append(_on("call_id", calls.c.call_id == rows.clean(query.call_id), "call_id"))
+        found.append(_on("call_id", _same(calls.c.call_id, query.call_id), "call_id"))
     if query.uuid:
         found.append(_on("uuid", calls.c.uuid == query.uuid, "uuid"))
+    if query.full:
+        found.append(_on("full", FULL, "caller_key", "callee_key"))
     return found
 
 
@@ -106,17 +114,16 @@ def ways(query: Query, present: list[int]) -> list[Way]:
     if query.uuid:
         return [_way([("calls_uuid", calls.c.uuid == query.uuid)], False, "uuid")]
     if query.call_id:
-        return [_way([("calls_call_id", calls.c.call_id == rows.clean(query.call_id))], False, "call_id")]
+        return [_way([("calls_call_id", _same(calls.c.call_id, query.call_id))], False, "call_id")]
     if has_verdict(query) and len(present) <= MOST_PARTS:
         parts = [("calls_verdict", calls.c.verdict == verdict) for verdict in present]
         found.append(_way(parts, True, "response", "one_way", "mos_class"))
     if query.site:
-        text = rows.clean(query.site)
-        parts = [("calls_site", calls.c.site == text), ("calls_sensor", calls.c.sensor == text)]
+        parts = [(f"calls_{name}", _same(calls.c[name], query.site)) for name in ("site", "sensor")]
         found.append(_way(parts, True, "site"))
     if query.sensor:
-        found.append(_way([("calls_sensor", calls.c.sensor == rows.clean(query.sensor))], True, "sensor"))
-    if wanted.number and (parts := _number_parts(wanted.number)):
+        found.append(_way([("calls_sensor", _same(calls.c.sensor, query.sensor))], True, "sensor"))
+    if wanted.number and (parts := number_parts(wanted.number)):
         decides = ["number"] if all(pattern.single for pattern in wanted.number.users) else []
         found.append(_way(parts, False, *decides))
     if wanted.address:
@@ -191,30 +198,40 @@ def _number(number: filters.Number) -> Condition:
     exact = not number.domains and all(pattern.single for pattern in number.users)
     if not number.users:
         return _on("number", sa.true(), "body", exact=False)
-    each = (_of_key(calls.c[f"{side}_key"], pattern) for side in ("caller", "callee") for pattern in number.users)
+    each = (_of_key(key, pattern) for key in _KEYS for pattern in number.users)
     return _on("number", sa.or_(*each), "caller_key", "callee_key", exact=exact)
+
+
+def in_keys(number: filters.Number) -> Sql:
+    """Only of numbers that fit into their key."""
+    return sa.or_(*(sa.and_(sa.func.length(key) < facts.KEY, _of_key(key, pattern))
+                    for key in _KEYS for pattern in number.users))  # fmt: skip
 
 
 def _of_key(key: sa.Column, pattern: filters.Pattern) -> Sql:
     """A key that is full may go on, so it says how the number begins and no more."""
-    first, within, last = pattern.parts[0], pattern.parts[1:-1], pattern.parts[-1]
-    begins = _begins(key, _bytes(first)[: facts.KEY]) if first else sa.true()
-    pieces = [sa.func.instr(key, piece) > 0 for piece in map(_bytes, within) if piece]
+    first, last = (_bytes(pattern.parts[at]) for at in (0, -1))
+    if len(pattern.parts) == 1:
+        return key == first[: facts.KEY]
+    begins = _begins(key, first[: facts.KEY]) if first else sa.true()
+    pieces = [sa.func.instr(key, piece) > 0 for piece in map(_bytes, pattern.parts[1:-1]) if piece]
     if last:
-        pieces.append(sa.func.substr(key, -len(_bytes(last))) == _bytes(last))
+        pieces.append(sa.func.substr(key, -len(last)) == last)
     return sa.and_(begins, sa.or_(sa.func.length(key) >= facts.KEY, sa.and_(*pieces))) if pieces else begins
 
 
-def _number_parts(number: filters.Number) -> list[tuple[str, Sql]]:
+def number_parts(number: filters.Number) -> list[tuple[str, Sql]]:
     """By how it begins, or how it ends, whichever says more. None where one of the patterns says neither."""
     found = []
     for pattern in number.users:
-        first, last = pattern.parts[0], pattern.parts[-1]
-        which, text = ("key", _bytes(first)) if len(first) >= len(last) else ("tail", _bytes(last)[::-1])
+        first, last = (_bytes(pattern.parts[at]) for at in (0, -1))
+        which, text = ("key", first) if len(first) >= len(last) else ("tail", last[::-1])
         if not text:
             return []
-        names = [f"{side}_{which}" for side in ("caller", "callee")]
-        found += [(f"calls_{name}", _begins(calls.c[name], text[: facts.KEY])) for name in names]
+        text = text[: facts.KEY]
+        for name in (f"{side}_{which}" for side in ("caller", "callee")):
+            whole = len(pattern.parts) == 1
+            found.append((f"calls_{name}", calls.c[name] == text if whole else _begins(calls.c[name], text)))
     return found
 
 
@@ -248,6 +265,12 @@ def _inside(column: sa.Column, network: ipaddress.IPv4Network | ipaddress.IPv6Ne
     if first == last:
         return column == first
     return sa.and_(column.between(first, last), sa.func.length(column) == len(first))
+
+
+def _same(column: sa.Column, text: str) -> Sql:
+    """To the byte: to MariaDB's collation Hq and hq are the same."""
+    text = rows.clean(text)
+    return sa.and_(column == text, sa.cast(column, sa.LargeBinary) == _bytes(text))
 
 
 def _on(option: str, sql: Sql, *columns: str, exact: bool = True) -> Condition:

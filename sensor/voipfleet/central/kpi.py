@@ -15,7 +15,7 @@ import datetime
 import ipaddress
 import math
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
 
@@ -104,7 +104,7 @@ def _name(by: str, group) -> str:
     if by in ("hour", "day"):
         moment = datetime.datetime.fromtimestamp(int(group) // 10**9, datetime.UTC)
         return moment.strftime("%Y-%m-%dT%H:00Z" if by == "hour" else "%Y-%m-%d")
-    return group or "unknown"
+    return bytes(group).decode("utf-8", "replace") or "unknown"
 
 
 # -- by the server -------------------------------------------------------------------------------
@@ -114,8 +114,8 @@ def _counted(connection: sa.Connection, query: Query, by: str) -> dict:
     """Two passes over the index: the sums of each group; then its slowest calls one by one, from the last step on of
     which the sums say that it is not above the percentile."""
     groups: dict = {None: Figures()}
-    columns = _groups(by)
-    for row in connection.execute(_sums(connection, query, columns)):
+    columns, which = _groups(by), _which(connection, query)
+    for row in connection.execute(_sums(connection, which, columns)):
         for group in {*row[: len(columns)], None}:
             groups.setdefault(group, Figures()).add(row)
     steps: dict[float, list] = defaultdict(list)
@@ -125,7 +125,7 @@ def _counted(connection: sa.Connection, query: Query, by: str) -> dict:
     if not steps:
         return groups
     least = [sa.case(*((column.in_(some), step) for step, some in steps.items()), else_=0.0) for column in columns]
-    slow = _of_index(connection, query, [*columns, calls.c.pdd]).where(sa.or_(*(calls.c.pdd >= one for one in least)))
+    slow = _of_index(connection, which, [*columns, calls.c.pdd]).where(sa.or_(*(calls.c.pdd >= one for one in least)))
     for *of, pdd in connection.execute(slow):
         for group in {*of, None}:
             groups[group].slowest.append(pdd)
@@ -139,10 +139,10 @@ def _groups(by: str) -> list[sa.ColumnElement]:
     if by in ("hour", "day"):
         moment, unit = calls.c.setup_time, HOUR if by == "hour" else 24 * HOUR
         return [(moment - moment % unit).label("moment")]
-    return [calls.c[by]]
+    return [sa.cast(calls.c[by], sa.LargeBinary)]  # to the byte: to MariaDB's collation Hq and hq are the same
 
 
-def _sums(connection: sa.Connection, query: Query, groups: list[sa.ColumnElement]) -> sa.Select:
+def _sums(connection: sa.Connection, which: list[conditions.Sql], groups: list[sa.ColumnElement]) -> sa.Select:
     verdict = calls.c.verdict
     response, answered = verdict.op(">>")(8), verdict.op("&")(facts.ANSWERED) != 0
 
@@ -159,45 +159,36 @@ def _sums(connection: sa.Connection, query: Query, groups: list[sa.ColumnElement
         number(sa.and_(answered, verdict.op("&")(facts.ONE_WAY) != 0)).label("one_way"),
         *(number(calls.c.pdd >= step).label(f"over{n}") for n, step in enumerate(STEPS)),
     ]  # fmt: skip
-    return _of_index(connection, query, columns).group_by(*groups)
+    return _of_index(connection, which, columns).group_by(*groups)
 
 
-def _of_index(connection: sa.Connection, query: Query, columns: list) -> sa.Select:
-    """Of attempts, from the index alone."""
-    verdict, found = calls.c.verdict, sa.select(*columns)
+def _which(connection: sa.Connection, query: Query) -> list[conditions.Sql]:
+    """The attempts that are wanted. Those with a number that does not fit into its key are looked up one by one."""
+    verdict, number = calls.c.verdict, query.wanted.number
+    streams = verdict.between(facts.STREAMS << 8, facts.STREAMS << 8 | 255)  # no attempts
+    found = [calls.c.kind == facts.INVITES, *conditions.times(query), ~streams]
+    found += [one.sql for one in conditions.conditions(query) if one.option != "number"]
+    if number is not None:
+        long = {call.setup_time for call in _searched(connection, replace(query, full=True))}
+        found.append(sa.or_(conditions.in_keys(number), sa.and_(conditions.FULL, calls.c.setup_time.in_(long))))
+    return found
+
+
+def _of_index(connection: sa.Connection, which: list[conditions.Sql], columns: list) -> sa.Select:
+    """From the index alone."""
+    found = sa.select(*columns)
     if connection.dialect.name != "sqlite":
         found = found.with_hint(calls, "FORCE INDEX (calls_facts)", "mysql")
-    streams = verdict.between(facts.STREAMS << 8, facts.STREAMS << 8 | 255)  # no attempts
-    return found.where(calls.c.kind == facts.INVITES, *conditions.times(query), ~streams,
-                       *(one.sql for one in conditions.conditions(query)))  # fmt: skip
+    return found.where(*which)
 
 
 # -- one by one ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _One:
-    attempts: int
-    answered: int
-    effective: int
-    talked: float
-    pdds: int
-    pdd: float
-    scored: int
-    mos: float
-    lost: int
-    expected: int
-    one_way: int
-
-
 def _read(connection: sa.Connection, query: Query, by: str) -> dict:
     """The same from the calls themselves, where the filter is one that SQL cannot hold to."""
-    page = Search(connection, query, Order(), REFINED, seconds=60.0).page()
-    if page.more:
-        raise VoipfleetError(f"kpi: by this address, domain or pattern more than {REFINED:,} calls have to be read,"
-                             " or it takes more than a minute; give a shorter time (--since, --until)")  # fmt: skip
     groups: dict = {}
-    for call in page.calls:
+    for call in _searched(connection, query):
         if call.method != "INVITE":
             continue
         one = _of(call)
@@ -208,11 +199,19 @@ def _read(connection: sa.Connection, query: Query, by: str) -> dict:
     return groups
 
 
-def _of(call: CallRecord) -> _One:
+def _searched(connection: sa.Connection, query: Query) -> list[CallRecord]:
+    page = Search(connection, query, Order(), REFINED, seconds=60.0).page()
+    if page.more:
+        raise VoipfleetError(f"kpi: by this address, domain or number more than {REFINED:,} calls have to be read,"
+                             " or it takes more than a minute; give a shorter time (--since, --until)")  # fmt: skip
+    return page.calls
+
+
+def _of(call: CallRecord) -> Figures:
     moses = [stream.mos for stream in call.streams if stream.mos is not None]
     sides = [stream for side in ("caller", "callee") for stream in of_side(call, side)]
     up = bool(call.answer_time)
-    return _One(1, int(up), int(up or call.final_response in EFFECTIVE), call.connect_duration if up else 0.0,
+    return Figures(1, int(up), int(up or call.final_response in EFFECTIVE), call.connect_duration if up else 0.0,
                 int(call.pdd is not None), call.pdd or 0.0, int(bool(moses)), min(moses, default=0.0),
                 sum(stream.lost for stream in sides), sum(stream.expected for stream in sides),
                 int(up and call.one_way))  # fmt: skip
@@ -223,4 +222,4 @@ def _groups_of(call: CallRecord, by: str) -> set:
         return {facts.packed(call.src), facts.packed(call.dst)}
     if by in ("hour", "day"):
         return {call.setup_time - call.setup_time % (HOUR if by == "hour" else 24 * HOUR)}
-    return {getattr(call, by)}
+    return {getattr(call, by).encode("utf-8", "replace")}

@@ -24,7 +24,7 @@ calls, addresses = schema.calls, schema.addresses
 SORTS = ("setup_time", "duration", "mos", "lost", "pdd")
 SECONDS = 10.0  # of looking, then the answer is what was found
 CHUNK = 4_000  # candidates that are read at once
-HOUR = 3600 * 1_000_000_000
+HOUR, WEEK = 3600 * 1_000_000_000, 7 * 24 * 3600 * 1_000_000_000
 _LAST = 1e300  # in the order of a value: calls that have none
 
 
@@ -95,9 +95,11 @@ class Search:
     def _far(self, value: float) -> str:
         if self._by != "setup_time":
             return "not all calls were looked at, which would take longer; give a time (--since, --until)"
+        number = self._query.wanted.number
+        within = number is not None and not conditions.number_parts(number)
         return (
             f"calls {'before' if self._down else 'after'} {local_time(int(value))} were not looked at, which would take"
-            " longer; go on with --after, or ask for less: a time, or how the number begins or ends, without *"
+            f" longer; go on with --after, or ask for less: a time{', or how the number begins or ends' * within}"
         )
 
     # -- in the order of time ------------------------------------------------------------------------
@@ -118,7 +120,7 @@ class Search:
                 return
             if window:
                 spent = time.monotonic() - begun
-                window = window * 4 if spent < 0.2 else max(window // 2, HOUR // 60) if spent > 1 else window
+                window = max(window // 2, HOUR // 60) if spent > 1 else min(window * 4, WEEK) if spent < 0.2 else window
             size = min(size * 4, CHUNK)
 
     def _beyond(self, place: tuple, at: tuple) -> bool:

@@ -8,7 +8,7 @@ index says all that the other filters ask: a look at its row costs DEAR times as
 import sqlalchemy as sa
 from sqlalchemy.sql import visitors
 
-from voipfleet.central import conditions, schema
+from voipfleet.central import conditions, facts, schema
 from voipfleet.central.conditions import COVERED, Condition, Query, Sql, Way
 
 calls, addresses = schema.calls, schema.addresses
@@ -55,10 +55,14 @@ class Ways:
             if many := sum(counts) >= MANY:
                 if not (way.timely and timely):
                     continue
-                cost *= SOME if self.left(way.decides) else 0  # or the first that come are the page
+                cost *= SOME if self.left(way.decides) or not self._of_kind(way) else 0  # or the first are the page
             if cost < least:
                 best, least, self.far = way, cost, many and cost > 0
         return best
+
+    def _of_kind(self, way: Way) -> bool:
+        """Whether its calls are of the kind that is wanted. In `addresses` are those of INVITEs, hardly any others."""
+        return self._query.kind == facts.INVITES or all(index != "addresses" for index, _ in way.parts)
 
     def left(self, decided: frozenset[str]) -> list[Condition]:
         """What calls have still to be held to."""

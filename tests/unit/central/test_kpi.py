@@ -36,18 +36,23 @@ _calls = st.builds(
     call, setup_time=st.integers(0, 60).map(lambda n: NOON + n * HOUR), site=st.sampled_from(["", "a", "b"]),
     final_response=st.sampled_from([0, 200, 404, 480, 486, 503]), answer_time=st.sampled_from([0, NOON]),
     connect_duration=st.floats(0, 900), pdd=st.one_of(st.none(), st.floats(0, 9)), one_way=st.booleans(), src=_ends,
-    dst=_ends, streams=_streams, method=st.sampled_from(["INVITE", "INVITE", "RTP", "REGISTER"]),
+    dst=_ends, streams=_streams,
+    caller=st.sampled_from(["100", "1001", "100100", "+49100", "9" * 47 + "100", "9" * 60]),
+    method=st.sampled_from(["INVITE", "INVITE", "RTP", "REGISTER"]),
 )  # fmt: skip
 
 
 @settings(max_examples=15, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
-@given(st.lists(_calls, max_size=25), st.sampled_from(kpi.BY), st.sampled_from([None, "4xx", "none,2xx"]))
-def test_the_server_counts_as_one_does_by_hand(store, found, by, response):
+@given(st.lists(_calls, max_size=25), st.sampled_from(kpi.BY), st.sampled_from([None, "4xx", "none,2xx"]),
+       st.sampled_from([None, "100", "*100", "100@*", "+49100", "*9100*", "9" * 55, "9" * 48 + "*"]))  # fmt: skip
+def test_the_server_counts_as_one_does_by_hand(store, found, by, response, number):
+    """Also of numbers that are longer than what is kept to look for."""
     with store._engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM calls")
         connection.exec_driver_sql("DELETE FROM link_cursor")
     keep(store, found)
-    query = Query(Filter(response=response and filters.response(response), since=NOON + 5 * HOUR))
+    query = Query(Filter(response=response and filters.response(response), since=NOON + 5 * HOUR,
+                         number=number and filters.number(number)))  # fmt: skip
     with store._engine.connect() as connection:
         counted, read = kpi._counted(connection, query, by), kpi._read(connection, query, by)
 

@@ -45,7 +45,7 @@ _wanted = st.builds(
                                                   "10.1.0.7", "::/0", "::ffff:192.0.2.7"])),
     response=st.one_of(st.none(), st.sampled_from(["none", "4xx", "486,503", "none,2xx"])),
     mos=st.one_of(st.none(), st.sampled_from(["3.6", "3.65", "4.5", "1.1"])),
-    one_way=st.sampled_from([None, True, False]), site=st.sampled_from(["", "", "n"]),
+    one_way=st.sampled_from([None, True, False]), site=st.sampled_from(["", "", "n", "branch1"]),
     since=st.sampled_from([None, NOON, NOON + 1]), until=st.sampled_from([None, NOON + 2, NOON + 9]),
 )  # fmt: skip
 
@@ -76,7 +76,7 @@ def test_the_search_finds_what_the_filter_takes(store, monkeypatch, found, asked
         wanted, site = filtered(said), said["site"]
         for kind, methods in ((facts.INVITES, ("INVITE", "RTP")), (facts.REGISTRATIONS, ("REGISTER",))):
             fitting = sorted((one for one in alive.values()
-                              if one.method in methods and wanted(one) and site in ("", one.site)),
+                              if one.method in methods and wanted(one) and site in ("", one.site, one.sensor)),
                              key=lambda one: one.setup_time)  # fmt: skip
             for sort in ("setup_time-desc", "setup_time", "lost-desc"):
                 pages = list(all_pages(store, Query(wanted, site, kind=kind), sort, limit))
@@ -156,6 +156,28 @@ def test_one_by_its_uuid(store):
     found = store.search(Query(uuid=made[1].uuid), search.order("setup_time"))
     assert [one.call_id for one in found.calls] == ["1"]
     assert search.order("mos-desc", "mos-desc:1.5:7") == search.Order("mos", True, (1.5, 7))
+
+
+def test_registrations_are_not_looked_for_among_the_media_of_all_calls_at_once(store, monkeypatch):
+    """Where a host has many, its calls are taken bit by bit, and the search ends in time."""
+    monkeypatch.setattr(ways, "MANY", 3)
+    media = StreamRecord(direction="caller", src="192.0.2.9:4000", dst="192.0.2.9:4002", ssrc=1)
+    keep(store, [call(setup_time=NOON + n * HOUR, call_id=str(n), streams=[media] if n < 9 else [],
+                      method="REGISTER" if n in (0, 20, 21, 22) else "INVITE") for n in range(25)])  # fmt: skip
+    query = Query(Filter(address=filters.address("192.0.2.9")), kind=facts.REGISTRATIONS)
+    page = store.search(query, search.order("setup_time-desc"), 5, seconds=-1)
+    assert page.calls == [] and page.note
+    found = [one for page in all_pages(store, query, "setup_time-desc", 5) for one in page]
+    assert [one.call_id for one in found] == ["0"]
+
+
+@pytest.mark.parametrize(("number", "advice"), [("*5*9*", True), ("59", False), ("@hq", True), (None, False)])
+def test_the_note_advises_what_helps(store, number, advice):
+    keep(store, [call(setup_time=NOON - n * HOUR, call_id=str(n)) for n in range(9)])
+    query = Query(Filter(number=number and filters.number(number), one_way=None if number else True), site="branch1")
+    note = search.Search.__new__(search.Search)
+    note._by, note._down, note._query = "setup_time", True, query
+    assert ("how the number begins or ends" in note._far(NOON)) is advice
 
 
 @settings(max_examples=25, deadline=None)

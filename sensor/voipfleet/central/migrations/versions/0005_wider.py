@@ -9,18 +9,19 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    """Able to run again, as 0002 says. One statement on MariaDB: a search meanwhile finds the old or the new."""
+    """Able to run again, as 0002 says. An index each, so that a run that was cut short goes on where it was."""
     connection = op.get_bind()
     there = {index["name"]: index["column_names"] for index in sa.inspect(connection).get_indexes("calls")}
-    narrow = [index for index in schema.calls.indexes if there.get(index.name) != [one.name for one in index.columns]]
-    if connection.dialect.name == "sqlite":
-        for index in narrow:
+    for index in schema.calls.indexes:
+        if there.get(index.name) == [one.name for one in index.columns]:
+            continue
+        if connection.dialect.name == "sqlite":
             index.drop(connection, checkfirst=True)
             index.create(connection)
-    elif narrow:
-        changes = [f"DROP INDEX {index.name}" for index in narrow if index.name in there]
-        changes += [f"ADD INDEX {index.name} ({', '.join(one.name for one in index.columns)})" for index in narrow]
-        connection.exec_driver_sql(f"ALTER TABLE calls {', '.join(changes)}")
+        else:  # in one statement, so that searches, which name it, always find one
+            drop = f"DROP INDEX {index.name}, " * (index.name in there)
+            columns = ", ".join(one.name for one in index.columns)
+            connection.exec_driver_sql(f"ALTER TABLE calls {drop}ADD INDEX {index.name} ({columns})")
 
 
 def downgrade() -> None:
