@@ -4,6 +4,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
+IMAGES := bookworm-db trixie-sensor
+
 .PHONY: help docs venv packages test unit lint integration molecule demo demo-down bench fuzz soak clean
 
 # What the tests use of Debian's packages; installed by `make packages` where something is missing.
@@ -49,7 +51,7 @@ packages: ## install the Debian packages that the tests need (root)
 	fi
 
 integration: venv ## the tests with real parts: MariaDB, sipp, AF_PACKET in namespaces, and faults (root)
-	@$(BIN)/pytest -q -n 2 --dist loadfile -m "not soak" tests/integration tests/faults
+	@$(BIN)/pytest -q -n 3 --dist loadfile -m "not soak" tests/integration tests/faults
 
 demo: venv ## three real hosts on this machine, rolled out, with real calls (root); demo-down takes them back
 	@$(BIN)/python molecule/resources/demo.py up
@@ -92,7 +94,10 @@ soak: venv packages $(VENV)/.fuzz ## all faults of docs/faults.md, then each fuz
 	printf '%s\n' $$targets | xargs -P 2 -I{} $(BIN)/python tests/fuzz/run.py {} --seconds 120 || status=1; \
 	echo "soak: $$([ $$status = 0 ] && echo all is well || echo something failed, see above)"; exit $$status
 
-test: venv packages lint unit integration molecule ## everything that CI runs
+# Images of the scenarios' hosts are made while tests run; most of that is waiting for a mirror.
+test: venv packages ## everything that CI runs
+	@mkdir -p .build; molecule/resources/bed/bed image $(IMAGES) >.build/images.log 2>&1 </dev/null &
+	@$(MAKE) --no-print-directory lint unit integration molecule
 
 clean: ## remove what the build made in this folder
 	rm -rf $(VENV) .build
