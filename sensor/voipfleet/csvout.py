@@ -1,4 +1,4 @@
-"""Calls as comma-separated values: one row a call, every cell harmless to the spreadsheet that opens it."""
+"""Calls, and other rows, as comma-separated values: every cell harmless to the spreadsheet that opens it."""
 
 import csv
 from collections.abc import Iterable
@@ -18,10 +18,14 @@ _ACTIVE = "=+-@\t\r"  # with these a cell may be a formula (CWE-1236)
 
 def write_csv(calls: Iterable[CallRecord], file: TextIO) -> None:
     """With a heading row. `caller_*` and `callee_*` are of the streams that this side sent: sums, or the worst."""
+    write_rows(HEADINGS, map(_row, calls), file)
+
+
+def write_rows(headings: Iterable[str], rows: Iterable[Iterable], file: TextIO) -> None:
+    """Values of any kind under a heading row."""
     writer = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
-    writer.writerow(HEADINGS)
-    for call in calls:
-        writer.writerow([cell(value) for value in _row(call)])
+    writer.writerow(headings)
+    writer.writerows([_cell(value) for value in row] for row in rows)
 
 
 def _row(call: CallRecord) -> list:
@@ -41,7 +45,7 @@ def _side(streams: list[StreamRecord]) -> list:
     return [" ".join(codecs), *(sum(getattr(stream, name) for stream in streams) for name in SUMS), *worst]
 
 
-def cell(value) -> str:
+def _cell(value) -> str:
     """Numbers stand as they are; a text that a spreadsheet would compute gets an apostrophe before it."""
     if value is None:
         return ""

@@ -72,8 +72,10 @@ class Log:
             marks.add(mark)
         (first if last is None else last).append(step)
 
-    def of(self, call: CallRecord, until: int | None = None) -> list[Step]:
-        """The messages of `call`, those before `until` (ns): a Call-ID may be used again."""
+    def of(self, call: CallRecord, calls: Iterable[CallRecord] = ()) -> list[Step]:
+        """The messages of `call`, until the next of `calls` that has its Call-ID: that may be used again."""
+        later = (other.setup_time for other in calls if other.call_id == call.call_id)
+        until = min((time for time in later if time > call.setup_time), default=None)
         steps = [*self._first.get(call.call_id, ()), *self._last.get(call.call_id, ())]
         return [step for step in steps if call.setup_time <= step.ts and (until is None or step.ts < until)]
 

@@ -41,7 +41,7 @@ def print_calls(calls: Iterable[CallRecord], *, json: bool = False, numbers: Seq
     # A value that is cut would be a wrong value. So a table that goes elsewhere is as wide as it must be, and one for a
     # terminal that is too narrow has fewer figures and folds its texts within their cells.
     table, note = _table(WIDE, map(cells, found), numbers), "lost: packets of those expected"
-    width = _width(table)
+    width = width_of(table)
     columns = shutil.get_terminal_size().columns
     if file.isatty() and width > columns:
         rows = list(map(narrow_cells, found))
@@ -51,7 +51,7 @@ def print_calls(calls: Iterable[CallRecord], *, json: bool = False, numbers: Seq
         rows = [[row[0][shown], *row[1:]] for row in rows]
         note += f"; {days.pop()}" if len(days) == 1 else ""
         table = _table(NARROW, rows, numbers)
-        width = min(_width(table), max(columns, NARROWEST))
+        width = min(width_of(table), max(columns, NARROWEST))
     Console(file=file, width=width, highlight=False, emoji=False).print(table)
     note += "; +1: one more sensor saw it" if any(call.views > 1 for call in found) else ""
     print(f"> the caller's stream, < the callee's; {note}.", file=file)
@@ -72,9 +72,21 @@ def _table(headings: tuple[str, ...], rows: Iterable[list[str]], numbers: Sequen
     return table
 
 
-def _width(table: Table) -> int:
-    console = Console(width=10_000)
-    return Measurement.get(console, console.options, table).maximum
+def width_of(table: Table) -> int:
+    """Columns with which nothing of it is cut or folded."""
+    endless = Console(width=10_000)
+    return Measurement.get(endless, endless.options, table).maximum
+
+
+def plain_table() -> Table:
+    """As all are but that of calls."""
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+
+
+def console(width: int) -> Console:
+    """Standard output, with `width` columns where that is no terminal and has none of its own."""
+    found = Console(file=sys.stdout, highlight=False, emoji=False)
+    return found if found.is_terminal else Console(file=sys.stdout, highlight=False, emoji=False, width=width)
 
 
 def cells(call: CallRecord) -> list[str]:

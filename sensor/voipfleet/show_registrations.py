@@ -4,15 +4,13 @@ import sys
 from collections.abc import Iterable
 from typing import TextIO
 
-from rich import box
 from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
 from rich.text import Text
 
 from voipfleet.calls import record
 from voipfleet.calls.record import CallRecord, local_time
 from voipfleet.harmless import harmless
+from voipfleet.show import plain_table, width_of
 
 HEADINGS = ("since", "site", "user", "contact", "from", "state", "SIP", "expires", "until", "user agent")
 
@@ -31,14 +29,12 @@ def print_registrations(found: Iterable[CallRecord], *, json: bool = False, file
     if not newest:
         print("No registrations.", file=file)
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table = plain_table()
     for name in HEADINGS:
         table.add_column(name, no_wrap=True, justify="right" if name in ("SIP", "expires") else "left")
     for one in newest.values():
         table.add_row(*map(Text, cells(one)))
-    wide = Console(width=10_000)
-    width = Measurement.get(wide, wide.options, table).maximum
-    Console(file=file, width=width, highlight=False, emoji=False).print(table)
+    Console(file=file, width=width_of(table), highlight=False, emoji=False).print(table)
 
 
 def cells(one: CallRecord) -> list[str]:

@@ -108,7 +108,9 @@ def test_what_is_kept():
         ("INVITE (1)", "SDP 10.0.0.1:4000 PCMA sendonly", True, False),
         ("INVITE (1) TCP", "SDP 10.0.0.1:4000 PCMA sendonly", False, False),
         ("486 Busy Here (1 INVITE)", "", False, True)]  # fmt: skip
-    assert [step.ts for step in log.of(CALL, until=3)] == [1, 2]
+    earlier, later, others = (CallRecord(uuid=bytes(16), call_id=name, setup_time=at)
+                              for name, at in (("c@x", 0), ("c@x", 3), ("d@x", 2)))  # fmt: skip
+    assert [step.ts for step in log.of(CALL, [later, CALL, earlier, others])] == [1, 2]
     assert log.of(CallRecord(uuid=bytes(16), call_id="other@x", setup_time=1)) == []
 
 

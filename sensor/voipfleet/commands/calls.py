@@ -1,6 +1,7 @@
 """`voipfleet calls`: the calls in the database of this instance."""
 
 import argparse
+import contextlib
 import sys
 
 from voipfleet import config, errors, filters
@@ -50,11 +51,8 @@ def run(args: argparse.Namespace) -> int:
 
     query = which(args, facts.REGISTRATIONS if args.registrations else facts.INVITES)
     ordered = search.order(args.sort or NEWEST, args.after)
-    store = Store(to_ask(settings))
-    try:
+    with contextlib.closing(Store(to_ask(settings))) as store:
         page = store.search(query, ordered, args.limit)
-    finally:
-        store.close()
     _print(page.calls if args.sort else page.calls[::-1], args)
     sys.stdout.flush()
     for line in (page.note, f"more: --after {page.more}" if page.more else ""):

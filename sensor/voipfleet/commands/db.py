@@ -1,6 +1,7 @@
 """`voipfleet db`: bring the database to this release's schema, keep it in order, check it."""
 
 import argparse
+import contextlib
 from pathlib import Path
 
 from voipfleet import config, errors
@@ -50,11 +51,8 @@ def _check(url) -> int:
     from voipfleet.central.store import Store
     from voipfleet.central.url import place
 
-    store = Store(url)
-    try:
+    with contextlib.closing(Store(url)) as store:
         store.prepare(make=False)
-    finally:
-        store.close()
     print(f"database ({place(url)}): ready, schema {migrate.head()}")
     return errors.OK
 

@@ -1,7 +1,7 @@
 """`voipfleet kpi`: key figures of the calls in the database of this instance."""
 
 import argparse
-import csv
+import contextlib
 import json
 import sys
 
@@ -11,6 +11,7 @@ from voipfleet.commands.calls import add_which, which
 
 _TITLES = {"attempts": "attempts", "answered": "answered", "asr": "ASR %", "ner": "NER %", "acd": "ACD s",
            "pdd_mean": "PDD s", "pdd_p95": "PDD p95", "mos": "MOS", "loss": "loss %", "one_way": "one-way"}  # fmt: skip
+WIDTH = 200  # columns where the table goes to no terminal
 _DIGITS = {"asr": 1, "ner": 1, "acd": 1, "pdd_mean": 2, "pdd_p95": 2, "mos": 2, "loss": 2}
 
 
@@ -31,38 +32,27 @@ def run(args: argparse.Namespace) -> int:
     from voipfleet.central.store import Store
     from voipfleet.central.url import to_ask
 
-    store = Store(to_ask(settings))
-    try:
+    with contextlib.closing(Store(to_ask(settings))) as store:
         found = store.figures(which(args, facts.INVITES), args.by)
-    finally:
-        store.close()
     if args.json:
         for one in found:
             print(json.dumps({args.by: one.pop("group"), **one}))
     elif args.csv:
-        _csv(args.by, found)
+        from voipfleet.csvout import write_rows
+
+        write_rows([args.by, *_TITLES], (one.values() for one in found), sys.stdout)
     else:
         _table(args.by, found)
     return errors.OK
 
 
-def _csv(by: str, found: list[dict]) -> None:
-    from voipfleet.csvout import cell
-
-    writer = csv.writer(sys.stdout, quoting=csv.QUOTE_ALL, lineterminator="\n")
-    writer.writerow([by, *_TITLES])
-    writer.writerows([cell(value) for value in one.values()] for one in found)
-
-
 def _table(by: str, found: list[dict]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
+    from voipfleet import show
     from voipfleet.harmless import harmless
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table = show.plain_table()
     table.add_column(by, overflow="fold")
     for title in _TITLES.values():
         table.add_column(title, justify="right", no_wrap=True)
@@ -70,10 +60,7 @@ def _table(by: str, found: list[dict]) -> None:
         if one is found[-1]:
             table.add_section()
         table.add_row(Text(harmless(one["group"])), *(_figure(name, one[name]) for name in _TITLES))
-    console = Console(file=sys.stdout, highlight=False, emoji=False)
-    if not console.is_terminal:
-        console = Console(file=sys.stdout, highlight=False, emoji=False, width=200)
-    console.print(table)
+    show.console(WIDTH).print(table)
 
 
 def _figure(name: str, value: float | None) -> str:

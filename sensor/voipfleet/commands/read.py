@@ -148,11 +148,7 @@ def _one(wanted: str, calls: list[CallRecord], among: list[CallRecord], log: lad
         raise UsageError(f"--call {harmless(wanted)}: {len(found)} calls fit{more}; give more of the Call-ID, or the "
                          "number before it")  # fmt: skip
     call = found[0]
-    later = [
-        other.setup_time for other in calls if other.call_id == call.call_id and other.setup_time > call.setup_time
-    ]
-    print_call(call, log.of(call, min(later, default=None)), left_out=log.left_out.get(call.call_id, 0),
-               related=related(call, calls))  # fmt: skip
+    print_call(call, log.of(call, calls), left_out=log.left_out.get(call.call_id, 0), related=related(call, calls))
     return OK
 
 

@@ -1,7 +1,7 @@
 """`voipfleet sensors`: every sensor that ever connected to this central, and how it is."""
 
 import argparse
-import csv
+import contextlib
 import json
 import sys
 import time
@@ -10,6 +10,7 @@ from voipfleet import config, errors, filters
 from voipfleet.commands import DEFAULT_CONFIG
 
 WATCH = 2.0  # seconds
+WIDTH = 240  # columns where the table goes to no terminal
 TIMES = ("at", "up_since", "connected_since", "last_seen", "last_call", "oldest")
 _RIGHT = {"packets/s", "calls", "drops", "backlog", "disk free", "keeps", "clock ms", "up", "seen"}
 
@@ -32,8 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from voipfleet.central.store import Store
     from voipfleet.central.url import to_ask
 
-    store = Store(to_ask(settings))
-    try:
+    with contextlib.closing(Store(to_ask(settings))) as store:
         if args.forget:
             return _forget(store, args.forget)
         if args.history:
@@ -45,8 +45,6 @@ def run(args: argparse.Namespace) -> int:
             return _watch(store)
         else:
             found = store.sensors()
-    finally:
-        store.close()
     if args.json:
         for one in found:
             print(json.dumps(_rfc3339(one)))
@@ -82,30 +80,25 @@ def _rfc3339(one: dict) -> dict:
 
 
 def _csv(found: list[dict]) -> None:
-    from voipfleet.csvout import cell
+    from voipfleet.csvout import write_rows
 
-    writer = csv.writer(sys.stdout, quoting=csv.QUOTE_ALL, lineterminator="\n")
-    for number, one in enumerate(map(_rfc3339, found)):
-        if not number:
-            writer.writerow(one)
-        writer.writerow([cell(value) for value in one.values()])
+    if found:
+        write_rows(found[0], (_rfc3339(one).values() for one in found), sys.stdout)
 
 
 def _console():
-    from rich.console import Console
+    from voipfleet import show
 
-    console = Console(file=sys.stdout, highlight=False, emoji=False)
-    return console if console.is_terminal else Console(file=sys.stdout, highlight=False, emoji=False, width=240)
+    return show.console(WIDTH)
 
 
 def _drawn(names: list[str], lines: list[tuple[list[str], str]]):
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
+    from voipfleet import show
     from voipfleet.harmless import harmless
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table = show.plain_table()
     for name in names:
         table.add_column(name, justify="right" if name in _RIGHT else "left", overflow="fold")
     for cells, style in lines:

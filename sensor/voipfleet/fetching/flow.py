@@ -30,6 +30,4 @@ def show(call: CallRecord, merged: Merged, ports: tuple[int, ...], file: TextIO 
         raise VoipfleetError(f"{harmless(call.call_id)}: there are no SIP messages among its packets (savesip), so"
                              " there is no ladder; leave --ladder out")  # fmt: skip
     found[0].sensor, found[0].site, found[0].clock_offset_ms = call.sensor, call.site, call.clock_offset_ms
-    later = [record.setup_time for record in found[1:] if record.setup_time > found[0].setup_time]
-    print_call(found[0], log.of(found[0], min(later, default=None)), left_out=log.left_out.get(call.call_id, 0),
-               file=file)  # fmt: skip
+    print_call(found[0], log.of(found[0], found), left_out=log.left_out.get(call.call_id, 0), file=file)
