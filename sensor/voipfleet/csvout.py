@@ -4,11 +4,10 @@ import csv
 from collections.abc import Iterable
 from typing import TextIO
 
-from voipfleet.calls.record import CallRecord, StreamRecord, of_side, rfc3339
+from voipfleet.calls.record import TIMES, CallRecord, StreamRecord, of_side, rfc3339
 from voipfleet.harmless import harmless
 
 CALL = tuple(name for name in CallRecord.__struct_fields__ if name not in ("streams", "media"))
-TIMES = ("setup_time", "ring_time", "answer_time", "end_time")
 SIDES = ("caller", "callee")
 SUMS = ("expected", "received", "lost", "discarded", "duplicates", "reordered")
 WORST = {"jitter_mean_ms": max, "jitter_max_ms": max, "delta_max_ms": max, "mos": min, "r_factor": min}

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from voipfleet.calls import transitions
+from voipfleet.calls.record import OTHER
 from voipfleet.decode import sdp, sip
 
 MAX_ENDPOINTS, MAX_MARKS, MAX_LEGS, MAX_DIGITS = 32, 256, 16, 64
@@ -217,8 +218,7 @@ class Dialog:
 
     def may_send(self, side: str) -> bool:
         """Whether the other side has reason to expect media of this one (RFC 3264)."""
-        other = "callee" if side == "caller" else "caller"
-        mine, theirs = (self.sends.get(name, {"sendrecv"}) for name in (side, other))
+        mine, theirs = (self.sends.get(name, {"sendrecv"}) for name in (side, OTHER[side]))
         return bool(mine & {"sendrecv", "sendonly"}) and bool(theirs & {"sendrecv", "recvonly"})
 
     def one_sided(self) -> bool:

@@ -18,8 +18,8 @@ from voipfleet.decode import rtp, sip
 from voipfleet.decode.columns import Packets, Piece
 from voipfleet.masking.filling import mask_parts
 from voipfleet.packetstore import keys
+from voipfleet.packetstore.keys import DROP, KEEP, WAIT
 
-KEEP, WAIT, DROP = 0, 1, 2
 PATIENCE = 10.0  # s for which RTP waits for the SDP that names it
 MAX_STRANGERS = 200_000  # streams that nobody has named and whose packets may be in the store's hands
 _UDP = 8  # bytes of its header

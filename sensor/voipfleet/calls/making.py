@@ -4,7 +4,7 @@ from voipfleet.calls import emodel
 from voipfleet.calls.dialog import Dialog, show
 from voipfleet.calls.endpoints import OPEN
 from voipfleet.calls.media import Media, Stream
-from voipfleet.calls.record import CallRecord, MediaRecord, StreamRecord
+from voipfleet.calls.record import OTHER, CallRecord, MediaRecord, StreamRecord
 from voipfleet.calls.reports import Reports
 from voipfleet.decode import sdp, sip
 from voipfleet.masking.records import mask_record
@@ -66,18 +66,17 @@ class Maker:
         reached, found = {stream.dst for stream in streams}, []
         for endpoint, (side, media) in call.media.items():
             if media.kind == "audio" and show(endpoint) not in reached:
-                other = "callee" if side == "caller" else "caller"
                 until = self._media.endpoints.until(key, endpoint)
                 codecs = {pt: said for pt, said in media.codecs.items() if said != sdp.STATIC.get(pt)}
                 found.append(MediaRecord(
                     side=side, address=show(endpoint), codecs=codecs, ptime=media.ptime, secure=media.secure,
-                    awaited=call.may_send(other), until=until if until < OPEN else 0))  # fmt: skip
+                    awaited=call.may_send(OTHER[side]), until=until if until < OPEN else 0))  # fmt: skip
         return found
 
     def _stream(self, stream: Stream, call: Dialog) -> StreamRecord:
         """As the SDP of its receiver names it; where it has none, that of its sender."""
         side, media = call.media.get(stream.dst) or (None, None)
-        direction = {"caller": "callee", "callee": "caller"}.get(side, "")
+        direction = OTHER.get(side, "")
         if media is None:
             direction, media = call.media[stream.src]
         elif (other := call.media.get(stream.src)) and other[0] == side:

@@ -129,8 +129,9 @@ PARTIAL_REASONS = (
     "streams",  # it had more streams than are recorded
 )
 SEEN = ("caller_sip", "callee_sip", "caller_rtp", "callee_rtp")
+OTHER = {"caller": "callee", "callee": "caller"}  # the other side
 
-_TIMES = ("setup_time", "ring_time", "answer_time", "end_time")
+TIMES = ("setup_time", "ring_time", "answer_time", "end_time")
 
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(CallRecord).decode
@@ -166,12 +167,18 @@ def local_time(ns: int) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%S") + f".{ns // 1_000_000 % 1000:03d}"
 
 
+def ns_of(moment: datetime.datetime) -> int:
+    """The inverse: `moment` as nanoseconds since the epoch."""
+    past = moment - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+    return (past.days * 86_400 + past.seconds) * 1_000_000_000 + past.microseconds * 1000
+
+
 def to_json(call: CallRecord) -> str:
     """One line of JSON with every field of the call, also those that have their default value; a terminal only shows
     it."""
     row = msgspec.structs.asdict(call)
     row["uuid"] = call.uuid.hex()
-    row.update({name: rfc3339(row[name]) for name in _TIMES})
+    row.update({name: rfc3339(row[name]) for name in TIMES})
     row["streams"] = []
     for stream in call.streams:
         fields = msgspec.structs.asdict(stream)

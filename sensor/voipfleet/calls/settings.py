@@ -1,9 +1,9 @@
 """What the analysis reads of the configuration."""
 
-import ipaddress
 from dataclasses import dataclass
 
 from voipfleet.calls.dialog import Host
+from voipfleet.decode import sdp
 
 GARBAGE = 100_000  # for gc.set_threshold: calls make many objects and no cycles, so looking for these is mostly in vain
 
@@ -33,12 +33,5 @@ class AnalyserSettings:
         """`live`: those that are no keys."""
         keys = [name for name in cls.__dataclass_fields__ if name not in ("late", "checkpoints")]
         values = {name: getattr(config, name) for name in keys}
-        alias = tuple((host(private), host(public)) for public, private in values["natalias"] or ())
+        alias = tuple((sdp.host(private), sdp.host(public)) for public, private in values["natalias"] or ())
         return cls(**{**values, "sipport": tuple(values["sipport"]), "natalias": alias}, **live)
-
-
-def host(address: str) -> Host:
-    """An address as the analysis has it: two words of 64 bits, IPv4 mapped to ::ffff:0:0/96."""
-    ip = ipaddress.ip_address(address)
-    number = int(ip) if ip.version == 6 else int(ip) | 0xFFFF << 32
-    return number >> 64, number & (1 << 64) - 1

@@ -46,8 +46,7 @@ class Signalling:
 
     def concerns(self, message: sip.Message) -> bool:
         """Whether the message is of a call that has a record or will have one."""
-        begins = message.method == "INVITE" and not message.status and not message.to_tag
-        return begins or message.call_id in self._calls or message.call_id in self._ended
+        return _begins(message) or message.call_id in self._calls or message.call_id in self._ended
 
     def belongs(self, message: sip.Message) -> bool:
         """Whether the message is of a call or may begin one; what is not is counted."""
@@ -57,7 +56,7 @@ class Signalling:
             self._count(f"sip_odd_{word}")
         if message.call_id in self._calls:
             return True
-        begins = message.method == "INVITE" and not message.status and not message.to_tag
+        begins = _begins(message)
         ended = self._ended.get(message.call_id)
         if ended is not None:
             if begins and message.cseq > ended[1]:
@@ -101,3 +100,8 @@ class Signalling:
             if self._ended[key][0] > now - KEEP_ENDED:
                 break
             del self._ended[key]
+
+
+def _begins(message: sip.Message) -> bool:
+    """Whether a call may begin by it."""
+    return message.method == "INVITE" and not message.status and not message.to_tag

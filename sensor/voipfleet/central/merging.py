@@ -8,13 +8,12 @@ which saw its end, then that which saw most, then the earliest (nearest to the c
 import msgspec
 
 from voipfleet.calls import emodel
-from voipfleet.calls.record import SEEN, CallRecord, MediaRecord, StreamRecord
+from voipfleet.calls.record import OTHER, SEEN, CallRecord, MediaRecord, StreamRecord
 from voipfleet.decode import sdp
 
 RTP = "RTP"
 MAX_STREAMS = 64  # of one call, as an analyser has it (voipfleet.calls.making)
 NO_AUDIO = ("CN", "TELEPHONE-EVENT")
-OTHER = {"caller": "callee", "callee": "caller"}
 ENDS = ("bye", "cancel", "rejected")  # that were seen, and did not only fail to go on
 _FILLED = (
     "caller", "caller_name", "caller_domain", "callee", "callee_name", "callee_domain", "pdd", "final_response",

@@ -56,15 +56,20 @@ class Media:
         return self.address not in ((0, 0), (0, 0xFFFF << 32))
 
 
+def host(address: str) -> tuple[int, int]:
+    """An address as packets have it: two words of 64 bits, IPv4 mapped to ::ffff:0:0/96. ValueError: it is none."""
+    ip = ipaddress.ip_address(address)
+    number = int(ip) if ip.version == 6 else int(ip) | 0xFFFF << 32
+    return number >> 64, number & (1 << 64) - 1
+
+
 @functools.lru_cache(4096)
 def _address(value: bytes) -> tuple[int, int]:
     parts = value.split()
     try:
-        ip = ipaddress.ip_address(parts[2].split(b"/")[0].decode("ascii"))
+        return host(parts[2].split(b"/")[0].decode("ascii"))
     except (IndexError, ValueError) as error:
         raise ParseError("sdp_address") from error
-    number = int(ip) if ip.version == 6 else int(ip) | 0xFFFF << 32
-    return number >> 64, number & (1 << 64) - 1
 
 
 def extract(content_type: bytes, body: bytes) -> bytes:

@@ -11,13 +11,12 @@ from typing import Annotated
 
 import msgspec
 
-from voipfleet.calls.record import CallRecord
+from voipfleet.calls.record import TIMES, CallRecord, ns_of
 from voipfleet.errors import VoipfleetError
 from voipfleet.harmless import harmless
 
 LONGEST = 64  # characters of a name
 MAX_HOLDERS = 256
-_TIMES = ("setup_time", "ring_time", "answer_time", "end_time")
 _ODD = re.compile(r"[^A-Za-z0-9._-]+")
 
 Hex = Annotated[str, msgspec.Meta(pattern=r"^(?:[0-9a-f]{32})?\Z")]
@@ -78,7 +77,7 @@ def call(answer: dict) -> CallRecord:
     if not isinstance(row, dict):
         raise _odd("call: not an object")
     try:
-        row = {**row, "uuid": bytes.fromhex(row.get("uuid") or ""), **_times(row, _TIMES)}
+        row = {**row, "uuid": bytes.fromhex(row.get("uuid") or ""), **_times(row, TIMES)}
         row["streams"] = [{**stream, "ssrc": _number(stream.get("ssrc")), **_times(stream, ("first", "last"))}
                           for stream in row.get("streams") or ()]  # fmt: skip
         row["media"] = [{**media, **_times(media, ("until",))} for media in row.get("media") or ()]
@@ -111,8 +110,7 @@ def _ns(value: str | int | None) -> int:
     """Nanoseconds since the epoch of RFC 3339 with microseconds; 0 where there is no time."""
     if not value or isinstance(value, int):
         return value or 0
-    past = datetime.datetime.fromisoformat(value) - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-    return (past.days * 86_400 + past.seconds) * 1_000_000_000 + past.microseconds * 1000
+    return ns_of(datetime.datetime.fromisoformat(value))
 
 
 def _number(value: str | int | None) -> int:

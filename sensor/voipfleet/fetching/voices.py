@@ -7,10 +7,10 @@ import numpy as np
 
 from voipfleet.calls import record
 from voipfleet.calls.record import CallRecord, StreamRecord
-from voipfleet.calls.settings import host
 from voipfleet.capture.block import Block
 from voipfleet.decode import frames, rtp
 from voipfleet.decode.columns import Packets, be
+from voipfleet.decode.sdp import host
 from voipfleet.errors import VoipfleetError
 from voipfleet.fetching.g711 import LAWS, RATE
 from voipfleet.fetching.placing import place

@@ -10,6 +10,7 @@ from voipfleet.calls.record import CallRecord
 
 MAX_KEYS = 512  # keys of one call
 STREAM = 1  # the bit of an RTP stream's key
+KEEP, WAIT, DROP = 0, 1, 2  # what the analysis says of a stream's key when its segment is to be sealed
 
 
 def _key(kind: bytes, text: bytes, bit: int) -> int:

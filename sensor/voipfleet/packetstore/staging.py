@@ -10,9 +10,9 @@ from itertools import count
 
 import numpy as np
 
+from voipfleet.packetstore.keys import DROP, KEEP, WAIT
 from voipfleet.packetstore.segment import ENTRY, PCAP_HEAD, RECORD_HEAD, encode_index, heads, pcap_head
 
-KEEP, WAIT, DROP = 0, 1, 2
 FEW = 16  # packets of one length from which on they are moved together
 
 

@@ -11,8 +11,8 @@ from support.packets import block_of, ip, udp
 from support.scenario import A, B, C, Play, sdp
 from voipfleet.calls import media, signalling, stream_scalar
 from voipfleet.calls.analyser import Analyser
-from voipfleet.calls.settings import host
 from voipfleet.calls.streams import StreamTable
+from voipfleet.decode.sdp import host
 
 OPUS = ("a=rtpmap:111 opus/48000/2", "a=rtpmap:101 telephone-event/8000")
 EVENT = struct.pack("!BBH", 5, 0x8A, 800)
