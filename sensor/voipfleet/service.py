@@ -36,6 +36,7 @@ from voipfleet.records.messages import MAX_COUNTERS, MAX_TEXT, Status
 from voipfleet.records.salvage import open_outbox
 from voipfleet.records.spool import Opening, Spool
 from voipfleet.room import Room
+from voipfleet.tasks import end_all
 
 log = logging.getLogger("voipfleet")
 ENGINE_SILENT = 10.0  # seconds without a word from the engine before the watchdog is no longer fed
@@ -159,9 +160,7 @@ class Service:
             await self.uplink.close()
         if self.packets:
             await self.packets.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_all(*self._tasks)
         if self.spool:
             await self.spool.close(self.room.drop_reserve)
         if self.stored:

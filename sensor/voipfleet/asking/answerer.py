@@ -14,6 +14,7 @@ from voipfleet.asking.messages import Ask, Cancel, Data, End, More, Unreached
 from voipfleet.errors import VoipfleetError
 from voipfleet.link import types
 from voipfleet.link.session import LinkClosed
+from voipfleet.tasks import end_all
 
 log = logging.getLogger("voipfleet.asking")
 UNTAKEN = 60.0  # s that an answer waits for room at the other end before it is given up
@@ -60,10 +61,7 @@ class Answerer:
 
     async def close(self) -> None:
         """The session is over: so is whatever was done for it."""
-        tasks = [task for running in self._running.values() for task in (running.work, running.task)]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_all(*(task for running in self._running.values() for task in (running.work, running.task)))
 
     async def _begin(self, ask: Ask) -> None:
         """Refusals are sent by who reads, so that a peer which takes nothing is not read on either."""

@@ -13,6 +13,7 @@ from voipfleet.link import client, keys, types
 from voipfleet.link.session import LinkClosed
 from voipfleet.records.messages import Welcome
 from voipfleet.secrets import fleet_secrets
+from voipfleet.tasks import end_all
 
 SECONDS = 10.0  # until there is a connection
 
@@ -35,8 +36,7 @@ async def ask_at(config, host: str, port: int, command: str, arguments: dict, se
         return await asker.ask(welcome.central, command, arguments, name, no_data)
     finally:
         await session.close("done")
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
+        await end_all(reading)
 
 
 async def _read(session, asker: Asker) -> None:

@@ -11,6 +11,7 @@ from voipfleet.central.stored import StoreThread
 from voipfleet.link import types
 from voipfleet.link.strange import Strange
 from voipfleet.records.messages import WINDOW, Batch, Status
+from voipfleet.tasks import end_all
 
 log = logging.getLogger("voipfleet.central")
 
@@ -48,6 +49,4 @@ async def serve_records(session, peer: Peer, stored: StoreThread, line: ServerLi
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:  # the latter for text that is none
         log.warning("%s sent a malformed message (%s); the connection is closed", peer.name, error)
     finally:
-        for task in (committing, listening):
-            task.cancel()
-        await asyncio.gather(committing, listening, return_exceptions=True)
+        await end_all(committing, listening)

@@ -14,6 +14,7 @@ from voipfleet.records.delivery import deliver
 from voipfleet.records.messages import Ack, Batch, Status, Welcome
 from voipfleet.records.outbox import OutboxError
 from voipfleet.records.spool import Spool
+from voipfleet.tasks import end_all
 
 log = logging.getLogger("voipfleet.central")
 GROUP_ROWS = 1000  # records that one transaction takes, about
@@ -131,10 +132,7 @@ class StoreThread:
             await asyncio.sleep(RETRY)
 
     async def close(self) -> None:
-        tasks = [task for task in (self._telling, self._writing) if task]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_all(*(task for task in (self._telling, self._writing) if task))
         await asyncio.get_running_loop().run_in_executor(self._thread, self.store.close)
         self._thread.shutdown()
 

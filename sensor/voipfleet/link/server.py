@@ -19,6 +19,7 @@ from voipfleet.link.clock import Offset
 from voipfleet.link.handshake import HandshakeError
 from voipfleet.link.limits import CALLER, STRANGER, Buckets, Recent, Room, network
 from voipfleet.link.session import LinkClosed, Session, tune
+from voipfleet.tasks import end_all
 
 log = logging.getLogger("voipfleet.link")
 M1_SECONDS, M3_SECONDS = 3.0, 5.0
@@ -94,9 +95,7 @@ class LinkServer:
         if self._server:
             self._server.close()
         await asyncio.gather(*(session.close("shutdown") for session in list(self._sessions.values())))
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_all(*self._tasks)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

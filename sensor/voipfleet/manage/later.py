@@ -12,6 +12,7 @@ from voipfleet.asking.asker import no_data
 from voipfleet.asking.messages import Unreached
 from voipfleet.errors import VoipfleetError
 from voipfleet.manage.request import as_uuid
+from voipfleet.tasks import end_all
 
 log = logging.getLogger("voipfleet.manager")
 FILE = "erase.json"
@@ -73,10 +74,7 @@ class Later:
                 await asyncio.sleep(LOOK)
                 self._look(service)
         finally:
-            tasks = list(self._tasks.values())
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end_all(*self._tasks.values())
 
     # -- inside --------------------------------------------------------------------------------------
 

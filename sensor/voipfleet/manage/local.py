@@ -15,6 +15,7 @@ from pathlib import Path
 from voipfleet.errors import VoipfleetError
 from voipfleet.manage import peer
 from voipfleet.manage.request import Request
+from voipfleet.tasks import end_all
 
 log = logging.getLogger("voipfleet.manager")
 MAX_LINE = 64 << 10  # bytes of a request
@@ -128,8 +129,7 @@ async def _while_there(work: Awaitable[dict], writer) -> dict:
                 raise ConnectionError("the asker has left")
         return task.result()
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await end_all(task)
 
 
 def _hung_up(writer) -> bool:

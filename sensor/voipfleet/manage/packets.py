@@ -1,6 +1,5 @@
 """Commands about the packets of calls: who has them, fetch, hold, release, erase. Each is in the audit log."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 from voipfleet.errors import VoipfleetError
@@ -9,10 +8,9 @@ from voipfleet.manage.everywhere import Work, each
 from voipfleet.manage.onrecord import on_record
 from voipfleet.manage.own import as_object, store_of
 from voipfleet.manage.request import LISTENERS, Request
+from voipfleet.tasks import to_its_end
 
 MAX_OFFSET = 1 << 50
-
-_erasing: set[asyncio.Task] = set()  # a task that nobody knows may be collected while it works
 
 Part = tuple[bytes, bytes]  # its uuid, and that of the host that has it
 Record = Callable[[bytes], Awaitable[list[Part] | None]]
@@ -70,10 +68,7 @@ async def erase(service, request: Request) -> dict:
     """Erase a call, or all calls of a number: at a central its records, and packets wherever they are. Where one of
     them is held there, nothing is erased. To its end, also where whoever asked goes away: what was begun would be
     neither here nor gone."""
-    task = asyncio.create_task(_erase(service, request))
-    _erasing.add(task)
-    task.add_done_callback(_erasing.discard)
-    return await asyncio.shield(task)
+    return await to_its_end(_erase(service, request))
 
 
 # -- inside ------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from voipfleet.packetstore.holds import Hold
 from voipfleet.packetstore.reader import Plan, Stream, plan
 from voipfleet.packetstore.segment import KINDS
 from voipfleet.packetstore.writer import AGE, StoreSettings
+from voipfleet.tasks import to_its_end
 
 log = logging.getLogger("voipfleet.pool")
 AT_ONCE = 256 << 10  # bytes that are read for one send
@@ -47,7 +48,6 @@ class Pool:
         self._fetches: Counter[str] = Counter()  # by how they ended
         self._fetched = 0  # bytes
         self._turn = asyncio.Lock()  # of those who hold, release or erase
-        self._turns: set[asyncio.Task] = set()
         self._sealing: asyncio.Task | None = None
         self._sealed = 0.0  # when that began, time.monotonic()
         self._recover()
@@ -159,10 +159,7 @@ class Pool:
             async with self._turn:
                 return await work(*arguments)
 
-        task = asyncio.create_task(turn())
-        self._turns.add(task)
-        task.add_done_callback(self._turns.discard)
-        return await asyncio.shield(task)
+        return await to_its_end(turn())
 
     async def _hold(self, uuid: bytes, who: str, why: str) -> dict:
         known, _ = await self._known(uuid)

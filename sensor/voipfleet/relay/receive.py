@@ -13,6 +13,7 @@ from voipfleet.link.strange import Strange
 from voipfleet.records.messages import Status
 from voipfleet.relay.hub import Hub
 from voipfleet.relay.messages import MAX_HOPS, Heard, Lost, Origin, Part, Taken
+from voipfleet.tasks import end_all
 
 log = logging.getLogger("voipfleet.packets")
 ACKNOWLEDGE_EVERY = 0.05  # s
@@ -102,8 +103,7 @@ class Receiver:
         except (msgspec.MsgspecError, UnicodeDecodeError, PacketsError) as error:
             log.warning("%s sent malformed packets (%s); the connection is closed", name, error)
         finally:
-            telling.cancel()
-            await asyncio.gather(telling, return_exceptions=True)
+            await end_all(telling)
 
     async def _part(self, stream: Stream, part: Part, source: bytes, name: str) -> None:
         if part.epoch != stream.epoch:  # the source's buffer began anew

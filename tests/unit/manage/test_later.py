@@ -8,11 +8,12 @@ from types import SimpleNamespace
 import pytest
 from support.instances import Instance, Pool, Store
 from support.joined import joined
+from voipfleet import tasks
 from voipfleet.asking.asker import no_data
 from voipfleet.asking.messages import Unreached
 from voipfleet.calls.record import CallRecord
 from voipfleet.errors import VoipfleetError
-from voipfleet.manage import later, packets, table
+from voipfleet.manage import later, table
 from voipfleet.manage.later import Later
 from voipfleet.manage.request import ALL, Request
 
@@ -207,7 +208,7 @@ async def test_what_was_not_done_when_this_instance_ended_is_done_after_the_next
     async with joined(one.board, hq.board, uuid=ONE, name="one", central=HQ):
         asking = asyncio.create_task(erase(hq, uuid=CALL.hex()))
         await begun.wait()
-        for task in list(packets._erasing):  # as at the end of the process
+        for task in list(tasks._going):  # as at the end of the process
             task.cancel()
         await asyncio.gather(asking, return_exceptions=True)
     assert hq.audit[-1][1] == {"who": "ann", "sensor": "one", "call": CALL.hex(), "result": "left"}
