@@ -6,14 +6,12 @@ docs/keys.md all come from here. Standard library only: the operator's Ansible i
 
 from dataclasses import dataclass
 
-# Types. `ports` is a comma list of ports and ranges; `hosts` a comma list, in order of preference;
-# `list` a comma list of words; `bind` an IP address to listen on.
-KINDS = ("bool", "int", "float", "text", "choice", "list", "pairs", "ports", "hosts", "bind", "path", "secret")
-
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One key. `default` is in the file's spelling (None: not set). `built` False: known, refused at start.
+    """One key. `kind`: bool, int, float, text, choice, pairs, path, secret; `ports`, a comma list of ports and ranges;
+    `hosts`, a comma list, in order of preference; `list`, a comma list of words; `bind`, an IP address to listen on.
+    `default` is in the file's spelling (None: not set). `built` False: known, refused at start.
 
     `part`: which part of the daemon reads it (capture, calls, packets, client, server, source, receiver,
     store, manager, all). `low`/`high`: bounds of a number. `unit`: of a number. `aliases`: other

@@ -270,7 +270,7 @@ def _records(data: bytes) -> None:
             rows.status_row(message)
         for row in message.rows if isinstance(message, messages.Batch) else ():
             with contextlib.suppress(ValueError, OverflowError, OSError):  # the store quarantines such a row
-                rows.call_row(row, "sensor")
+                rows.columns(*rows.read(row, "sensor"))
 
 
 def _packets(data: bytes) -> None:

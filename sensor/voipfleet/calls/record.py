@@ -97,7 +97,7 @@ class CallRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     transport: str = "udp"
     one_way: bool = False
     partial: bool = False  # something is missing, and `partial_reasons` says what
-    partial_reasons: list[str] = []  # of PARTIAL_REASONS
+    partial_reasons: list[str] = []  # of voipfleet.words.PARTIAL
     seen: list[str] = []  # of SEEN: what this sensor saw of the call
     legs: int = 0  # ends that responded beyond 100: more than one where a proxy forked the call
     holds: int = 0  # how often one side put the other on hold
@@ -121,13 +121,6 @@ END_REASONS = (
     "silent",  # of streams without a call: no packet for some seconds
 )  # fmt: skip
 
-PARTIAL_REASONS = (
-    "open",  # still up when this sensor stopped, or the capture ended
-    "evicted",  # left early because the table of calls was full
-    "drops",  # the kernel dropped packets during the call, of this call or of others
-    "sip_one_sided",  # messages of one side only, of a call that went on
-    "streams",  # it had more streams than are recorded
-)
 SEEN = ("caller_sip", "callee_sip", "caller_rtp", "callee_rtp")
 OTHER = {"caller": "callee", "callee": "caller"}  # the other side
 

@@ -35,11 +35,6 @@ def clean(text: str | None) -> str:
     )
 
 
-def call_row(row: Row, origin: str) -> dict:
-    """The columns of table `calls` for a row with a msgpack CallRecord, as read() and columns() say."""
-    return columns(*read(row, origin))
-
-
 def read(row: Row, origin: str) -> tuple[CallRecord, bytes]:
     """The record in a row, and its msgpack, with a sensor's name: `origin` is its authenticated one.
 

@@ -25,14 +25,12 @@ class LinkClosed(EOFError):
 
 
 class Session:
-    """One authenticated connection, after the handshake. `closed_by_peer` is the reason of an orderly end; `clock` what
-    is known of the peer's."""
+    """One authenticated connection, after the handshake. `clock` is what is known of the peer's."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sealer, opener,
                  clock: Offset | None = None):  # fmt: skip
         self._reader, self._writer, self._sealer, self._opener = reader, writer, sealer, opener
         self.clock = clock or Offset()
-        self.closed_by_peer: str | None = None
         self._closing = False
         self._pings = asyncio.create_task(self._keep_alive())
 
@@ -50,12 +48,12 @@ class Session:
         return self
 
     async def __anext__(self) -> tuple[int, bytes]:
-        """The next frame that is for a part. Ends after the peer's orderly close; LinkClosed otherwise."""
+        """The next frame that is for a part. Ends after the peer's orderly close, with its reason; LinkClosed
+        otherwise."""
         while True:
             kind, body = await self.receive()
             if self._opener.final:
-                self.closed_by_peer = body[:200].decode("utf-8", "replace")
-                raise StopAsyncIteration
+                raise StopAsyncIteration(body[:200].decode("utf-8", "replace"))
             if kind == types.PING:
                 await self.send(types.PONG, body[: _STAMP.size] + _STAMP.pack(_now()))
             elif kind != types.PONG:

@@ -42,11 +42,6 @@ def digits(data: bytes, start: int, end: int, keep: int) -> list[Span]:
     return found
 
 
-def masked(message: bytes, keep: int) -> bytes:
-    """The message with its numbers masked, of the same length."""
-    return filled(message, spans(message, keep))
-
-
 def spans(message: bytes, keep: int) -> list[Span]:
     """Where the digits stand that are to be masked, in order."""
     low = message.lower()

@@ -9,7 +9,7 @@ is linear in the message's length.
 import re
 from bisect import bisect_right
 
-from voipfleet.masking.filling import Span, filled, merged, solid
+from voipfleet.masking.filling import Span, merged, solid
 
 # A header of credentials, folded or not. Some put a blank before the colon, and servers obey worse (CVE-2016-9938).
 _CREDENTIALS = re.compile(
@@ -53,11 +53,6 @@ def spans(message: bytes) -> list[Span]:
             _pressed(low, body, found)
         found += hidden_body(low, body)
     return merged(_beside_ids(low, body, found)) if found else found
-
-
-def masked(message: bytes) -> bytes:
-    """The message with its secrets as `x`, of the same length."""
-    return filled(message, spans(message))
 
 
 def hidden_body(low: bytes, body: int) -> list[Span]:

@@ -39,7 +39,6 @@ class Stream:
     blocks: int = 0
     packets: int = 0
     size: int = 0
-    lost_blocks: int = 0
     lost_packets: int = 0
     looped: int = 0  # blocks that came back to an instance that they had passed, or passed too many
     waiting: deque[tuple[int, asyncio.Future]] = field(default_factory=deque)  # came, and not safe yet
@@ -148,7 +147,6 @@ class Receiver:
         if lost.last <= stream.through:
             return  # told once more
         log.warning("%s lost %d packets before they could be sent (%s)", name, lost.packets, lost.reason)
-        stream.lost_blocks += lost.last - lost.first + 1
         stream.lost_packets += lost.packets
         stream.through = lost.last
         safe = asyncio.get_running_loop().create_future()

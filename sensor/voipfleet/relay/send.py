@@ -24,7 +24,6 @@ _decode_taken = msgspec.msgpack.Decoder(Taken).decode
 class Totals:
     """What went over a destination's links, since this instance started. `raw`: bytes had nothing been compressed."""
 
-    blocks: int = 0
     packets: int = 0
     raw: int = 0
     sent: int = 0
@@ -79,7 +78,6 @@ class _Flow:
                 message = Part(buffer.epoch, block.number, part, parts, block.packets, block.origin, body)
                 await self._session.send(types.PACKETS, msgspec.msgpack.encode(message))
             self._complete = block.number
-            totals.blocks += 1
             totals.packets += block.packets
             totals.raw += codec.raw_size(block.body)
             totals.sent += len(block.body)

@@ -4,8 +4,8 @@ import re
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.masked import without_numbers
 from voipfleet.decode import sdp, sip
-from voipfleet.masking import numbers
 
 # `N` is where a number is put; other figures must stay.
 HEADERS = r"""
@@ -146,7 +146,7 @@ def digits(text: bytes) -> str:
 @given(messages(), st.integers(0, 6))
 def test_no_number_is_left_and_the_rest_stays(made, keep):
     message, spans = made
-    masked = numbers.masked(message, keep)
+    masked = without_numbers(message, keep)
     assert len(masked) == len(message)
     rest, at = b"", 0
     for start, end in spans:

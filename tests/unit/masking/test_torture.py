@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.masked import without_numbers, without_secrets
 from voipfleet.capture.pcapfile import read_blocks
 from voipfleet.decode import frames, sip
-from voipfleet.masking import numbers, secrets
 
 CORPUS = os.environ.get("VOIPFLEET_CORPUS")
 pytestmark = pytest.mark.skipif(not CORPUS, reason="VOIPFLEET_CORPUS is not set")
@@ -38,12 +38,12 @@ def test_masked_they_are_the_same_messages(name, keep):
     given = messages(name)
     assert len(given) > 40
     for message in given:
-        masked = numbers.masked(secrets.masked(message), keep)
+        masked = without_numbers(without_secrets(message), keep)
         assert len(masked) == len(message) and parsed(masked) == parsed(message)
 
 
 def test_what_is_to_see_in_them_is_hidden():
-    masked = b"".join(numbers.masked(secrets.masked(message), 0) for message in messages("torture_rfc4475.pcap"))
+    masked = b"".join(without_numbers(without_secrets(message), 0) for message in messages("torture_rfc4475.pcap"))
     assert b"NoOneKnowsThisScheme xxxx" in masked  # no digest has a response in these
     masked = re.sub(rb"(?im)^(?:i|call-id|v|via)[ \t]*:.*$|%(?!3[0-9])[0-9a-f]{2}", b"", masked)
     assert not re.search(rb"sips?:[^\s<>\"@;]*[0-9][^\s<>\"@]*@", masked)
