@@ -124,7 +124,7 @@ class Engine:
             if kind == pipe.PACKETS:
                 self._through = handed.seq
                 try:
-                    block = codec.unpack(handed.body, max_bytes=MAX_HANDED, source="link", sensor=handed.sensor)
+                    block = codec.unpack(handed.body, max_bytes=MAX_HANDED, sensor=handed.sensor)
                 except codec.PackedError as error:
                     self._failed("a block of packets from %s is none (%s); it is lost", handed.sensor, error)
                     continue

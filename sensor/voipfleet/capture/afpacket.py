@@ -43,7 +43,7 @@ def packet_offsets(words: np.ndarray, count: int, first: int) -> np.ndarray:
     return np.array(starts, dtype=np.int64)
 
 
-def walk(raw: bytes, *, linktype: int, source: str) -> Block:
+def walk(raw: bytes, *, linktype: int) -> Block:
     """A copied ring block as a Block (its data is the copy: packets are not moved)."""
     count, first = struct.unpack_from("=II", raw, 12)
     words = np.frombuffer(raw, dtype=np.uint32, count=len(raw) >> 2)
@@ -57,7 +57,7 @@ def walk(raw: bytes, *, linktype: int, source: str) -> Block:
         offset=at * 4 + (words[at + _MAC] & 0xFFFF),
         caplen=words[at + _SNAPLEN].astype(np.int64),
         wirelen=words[at + _LEN].astype(np.int64),
-        linktype=linktype, source=source, vlan=tci,
+        linktype=linktype, vlan=tci,
     )  # fmt: skip
 
 
@@ -90,7 +90,7 @@ class Ring:
             copies.append(self._ring[start : start + (min(length, BLOCK_SIZE) + 3 & ~3)])
             struct.pack_into("=I", self._ring, start + _STATUS_AT, 0)
             self._next = (self._next + 1) % self._blocks
-        blocks = [walk(raw, linktype=self._linktype, source=self.interface) for raw in copies]
+        blocks = [walk(raw, linktype=self._linktype) for raw in copies]
         if blocks:
             drops = self.statistics()[1]
             blocks[0].drops, self._told = drops - self._told, drops

@@ -1,6 +1,6 @@
 """The Block: the unit of work from capture to statistics (DESIGN: never a packet)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -26,9 +26,8 @@ class Block:
     caplen: np.ndarray
     wirelen: np.ndarray
     linktype: int = ETHERNET
-    source: str = ""
     vlan: np.ndarray | None = None
-    drops: int = field(default=0)
+    drops: int = 0
     sensor: str = ""
 
     def __len__(self) -> int:
@@ -56,5 +55,5 @@ def _joined(group: list[Block]) -> Block:
     columns = {name: np.concatenate([getattr(block, name) for block in group]) for name in ("ts", "caplen", "wirelen")}
     tagged = all(block.vlan is not None for block in group)
     return Block(data=np.concatenate([block.data for block in group]), offset=offset, linktype=group[0].linktype,
-                 source=group[0].source, vlan=np.concatenate([block.vlan for block in group]) if tagged else None,
+                 vlan=np.concatenate([block.vlan for block in group]) if tagged else None,
                  drops=sum(block.drops for block in group), sensor=group[0].sensor, **columns)  # fmt: skip

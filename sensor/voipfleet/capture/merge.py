@@ -33,7 +33,7 @@ def _only(block: Block, mask: np.ndarray) -> Block:
         return block
     columns = {name: getattr(block, name)[mask] for name in ("ts", "offset", "caplen", "wirelen")}
     vlan = None if block.vlan is None else block.vlan[mask]
-    return Block(data=block.data, linktype=block.linktype, source=block.source, vlan=vlan, drops=block.drops, **columns)
+    return Block(data=block.data, linktype=block.linktype, vlan=vlan, drops=block.drops, **columns)
 
 
 def _joined(parts: list[Block]) -> Iterator[Block]:
@@ -48,5 +48,5 @@ def _joined(parts: list[Block]) -> Iterator[Block]:
         offset = np.concatenate([part.offset + start for part, start in zip(same, base[:-1], strict=True)])
         order = np.argsort(columns["ts"], kind="stable")
         yield Block(data=np.concatenate([part.data for part in same]), offset=offset[order], linktype=linktype,
-                    source=",".join(sorted({part.source for part in same})), drops=sum(part.drops for part in same),
+                    drops=sum(part.drops for part in same),
                     **{name: column[order] for name, column in columns.items()})  # fmt: skip

@@ -152,7 +152,7 @@ def _blocks(data: np.ndarray, starts: np.ndarray, order: str, section: Section, 
         links, columns = _packets(data, starts[packets], size[packets].astype(np.int64), order, section)
         damaged |= len(links) < np.count_nonzero(packets)
         if len(links):
-            yield from _by_link(data, links, columns, source.label)
+            yield from _by_link(data, links, columns)
     if damaged:
         raise _broken(source.name)
 
@@ -174,7 +174,7 @@ def _packets(data: np.ndarray, starts: np.ndarray, size: np.ndarray, order: str,
     return links[which], {"ts": times, "offset": starts + HEAD, "caplen": caplen, "wirelen": wire}
 
 
-def _by_link(data: np.ndarray, links: np.ndarray, columns: dict[str, np.ndarray], label: str) -> Iterator[Block]:
+def _by_link(data: np.ndarray, links: np.ndarray, columns: dict[str, np.ndarray]) -> Iterator[Block]:
     """A block has one link type. Where they alternate, TOGETHER packets at a time are sorted by it."""
     cuts = np.nonzero(np.diff(links))[0] + 1
     if len(cuts) > MIXED:
@@ -183,7 +183,7 @@ def _by_link(data: np.ndarray, links: np.ndarray, columns: dict[str, np.ndarray]
         cuts = np.nonzero(np.diff(links))[0] + 1
     for low, high in zip([0, *cuts.tolist()], [*cuts.tolist(), len(links)], strict=True):
         part = {name: column[low:high] for name, column in columns.items()}
-        yield Block(data=data, linktype=int(links[low]), source=label, **part)
+        yield Block(data=data, linktype=int(links[low]), **part)
 
 
 def _options(body: bytes, order: str) -> Iterator[tuple[int, bytes]]:

@@ -21,7 +21,6 @@ class Source:
     def __init__(self, path: str):
         """Raises OSError where `path` ("-": standard input) cannot be opened."""
         self.name = "standard input" if path == "-" else path
-        self.label = path
         standard = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)  # what is buffered waits for more
         self._file: BinaryIO = standard if path == "-" else open(path, "rb", buffering=0)  # noqa: SIM115
         self._read = self._file.readinto

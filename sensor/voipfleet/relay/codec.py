@@ -58,7 +58,7 @@ def pack(block: Block, *, method: str = "lz4", ratio: int = 100) -> list[Packed]
     return out
 
 
-def unpack(body: bytes, *, max_bytes: int, source: str = "", sensor: str = "") -> Block:
+def unpack(body: bytes, *, max_bytes: int, sensor: str = "") -> Block:
     """The Block in a packed one; all its offsets lie within its data. `data` is read-only.
 
     Raises PackedError for anything that is none. Never more than `max_bytes` (uncompressed) are made of it.
@@ -82,7 +82,7 @@ def unpack(body: bytes, *, max_bytes: int, source: str = "", sensor: str = "") -
         raise PackedError(f"{packets} packets do not fill their {raw - columns} bytes")
     return Block(
         data=rest[columns:], ts=ts, offset=ends - length + lead, caplen=caplen,
-        wirelen=_column(rest, 12 * packets, packets, "<u4").astype(np.int64), linktype=linktype, source=source,
+        wirelen=_column(rest, 12 * packets, packets, "<u4").astype(np.int64), linktype=linktype,
         vlan=_column(rest, 16 * packets, packets, "<i4").astype(np.int64) if tagged else None,
         drops=drops, sensor=sensor)  # fmt: skip
 

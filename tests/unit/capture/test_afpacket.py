@@ -26,7 +26,7 @@ def ring_block(content) -> bytes:
 
 @given(packets)
 def test_every_packet_comes_back(content):
-    block = walk(ring_block(content), linktype=1, source="x")
+    block = walk(ring_block(content), linktype=1)
     got = [bytes(block.data[o : o + n]) for o, n in zip(block.offset, block.caplen, strict=True)]
     assert got == [data for data, _ in content]
     assert block.vlan.tolist() == [-1 if tci is None else tci for _, tci in content]
@@ -37,7 +37,7 @@ def test_every_packet_comes_back(content):
 @given(st.integers(2, 50), st.integers(0, 49))
 def test_one_odd_packet_among_equal_ones_is_found(count, odd):
     content = [(bytes(60 + 40 * (n == odd)), None) for n in range(count)]
-    assert walk(ring_block(content), linktype=1, source="x").caplen.tolist() == [len(d) for d, _ in content]
+    assert walk(ring_block(content), linktype=1).caplen.tolist() == [len(d) for d, _ in content]
 
 
 def test_a_chain_out_of_the_block_is_refused():
