@@ -168,10 +168,6 @@ class Packets:
         for buffer in self._left:
             await buffer.close()
 
-    @property
-    def uplinks(self) -> list[Uplink]:
-        return [uplink for _, uplink, _ in self._uplinks]
-
     def report(self) -> dict:
         """For `voipfleet status`: each link, what waits for it, what it saved; and what came from others."""
         links = []

@@ -59,9 +59,9 @@ class _Format(logging.Formatter):
         return f"<{_PRIORITY.get(record.levelno, 6)}>{text}" if self._journal else text
 
 
-def log_to_stderr(level: int = logging.INFO) -> None:
+def log_to_stderr() -> None:
     """All logging to standard error; with priorities where that is the journal."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Format(journal="JOURNAL_STREAM" in os.environ))
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("alembic").setLevel(logging.WARNING)

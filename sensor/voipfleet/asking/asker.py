@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import itertools
 import json
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 
@@ -15,7 +14,6 @@ from voipfleet.harmless import harmless
 from voipfleet.link import types
 from voipfleet.link.session import LinkClosed
 
-log = logging.getLogger("voipfleet.asking")
 SILENCE = 90.0  # s without any word of the other end: it says at once that it works on a question
 LONGEST = 1800.0  # s without a further word, and for a place; that the other end lives is what the session says
 GRANT = messages.WINDOW // 4  # bytes that were taken before the other end is told

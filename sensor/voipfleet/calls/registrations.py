@@ -54,9 +54,6 @@ class Registrations:
         self._failed: dict[tuple, int] = {}
         self.next = NEVER  # nothing ends without a word before
 
-    def __len__(self) -> int:
-        return len(self._bindings)
-
     def take(self, message: sip.Message, ts: int, src: str, dst: str, transport: str) -> list[CallRecord]:
         """One message of the method REGISTER."""
         key = message.call_id, message.cseq

@@ -19,7 +19,7 @@ _SIOCGIFHWADDR = 0x8927
 _ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772
 _STATUS_AT, _USER = 8, 1  # where a block's status stands; the bit that says it is ours
 _VLAN_VALID = 0x10
-_NEXT, _SEC, _NSEC, _SNAPLEN, _LEN, _STATUS, _MAC, _TCI = 0, 1, 2, 3, 4, 5, 6, 8  # u32 words of tpacket3_hdr
+_SEC, _NSEC, _SNAPLEN, _LEN, _STATUS, _MAC, _TCI = 1, 2, 3, 4, 5, 6, 8  # u32 words of tpacket3_hdr
 
 
 def packet_offsets(words: np.ndarray, count: int, first: int) -> np.ndarray:

@@ -32,10 +32,6 @@ class _Stretch:
     ticks: np.ndarray
     delays: np.ndarray
 
-    def level(self, *, end: bool = False) -> float:
-        """The least delay near its beginning or end."""
-        return float((self.delays[-WINDOW:] if end else self.delays[:WINDOW]).min())
-
 
 def place(arrival: np.ndarray, seq: np.ndarray, stamp: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(which packets, each once and in their order; where they begin, in samples since the epoch) of the packets of one
@@ -99,7 +95,7 @@ def _continues(base: _Stretch, shift: float, coming: list[_Stretch]) -> bool:
     """Whether the next stretch, or after late ones another, is where `base` said that it would be."""
     least = float(base.delays.min()) + shift
     for stretch in coming:
-        behind = _apart(base, stretch) + stretch.level() - least
+        behind = _apart(base, stretch) + float(stretch.delays[:WINDOW].min()) - least
         if abs(behind) < JUMP:
             return True
         if not 0 < behind < LATEST:

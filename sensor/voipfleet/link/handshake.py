@@ -11,6 +11,7 @@ import re
 import struct
 from dataclasses import dataclass
 
+from voipfleet.link.frames import MAX_FRAME
 from voipfleet.link.keys import Identity
 from voipfleet.link.noise import Handshake, NoiseError, public_key
 
@@ -158,8 +159,8 @@ class Server:
         """For the log of a caller whose versions are not spoken here; in clear, so it proves nothing."""
         return REJECT + bytes((1, *self._versions, 0))
 
-    def second(self, now_us: int, *, listed: bool = False, max_frame: int = 1 << 20) -> bytes:
-        return self._noise.write(_M2.pack(self.version, LISTED if listed else 0, max_frame >> 10, 0, now_us))
+    def second(self, now_us: int, *, listed: bool = False) -> bytes:
+        return self._noise.write(_M2.pack(self.version, LISTED if listed else 0, MAX_FRAME >> 10, 0, now_us))
 
     def third(self, message: bytes, psks: tuple[bytes, ...]) -> Hello:
         """Tries every pre-shared key, always all of them."""

@@ -47,7 +47,7 @@ class Totals:
             self._write(present)
 
     def _write(self, present: Mapping[str, int]) -> None:
-        kept = {"since": self.since, "starts": self.starts, "boot": _boot(), "counters": self.with_present(present)}
+        kept = {"since": self.since, "starts": self.starts, "counters": self.with_present(present)}
         new = self._path.with_name(self._path.name + ".part")
         handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "w") as file:
@@ -55,11 +55,3 @@ class Totals:
             file.flush()
             os.fsync(handle)  # else a power cut may leave the name with nothing in it
         new.replace(self._path)
-
-
-def _boot() -> str:
-    """Names the time since the machine was started."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""

@@ -22,7 +22,6 @@ from voipfleet.packetstore.segment import (
     HOUR_NS,
     IDX,
     INDEX_HEAD,
-    KINDS,
     PCAP,
     PCAP_HEAD,
     RECORD_HEAD,
@@ -60,8 +59,8 @@ class Plan:
         return sum(piece.length for piece in self.pieces)
 
 
-def plan(folder: Path, keys: Collection[int], since: int, until: int, kinds: Collection[str] = KINDS) -> Plan:
-    """Where everything with one of `keys` is in the segments of `kinds` that have packets from `since` to `until` (ns).
+def plan(folder: Path, keys: Collection[int], since: int, until: int) -> Plan:
+    """Where everything with one of `keys` is in the segments that have packets from `since` to `until` (ns).
 
     Never raises for what is in files or is not there any more. Raises OSError where a folder cannot be read.
     """
@@ -71,7 +70,7 @@ def plan(folder: Path, keys: Collection[int], since: int, until: int, kinds: Col
     }
     wanted["audio"] = wanted["rtp"]
     found = Plan()
-    names = (name for name in _segments(folder, since, until) if name.kind in kinds and wanted[name.kind])
+    names = (name for name in _segments(folder, since, until) if wanted[name.kind])
     for name, entries in _asked(folder, names, wanted, found):
         path = str(catalogue.path_of(folder, name, PCAP))
         try:
