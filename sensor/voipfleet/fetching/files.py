@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from voipfleet.errors import VoipfleetError
+from voipfleet.whole import sync_folder
 
 MODE = 0o600
 
@@ -30,7 +31,7 @@ def write(path: Path, pieces: Iterable[bytes], force: bool) -> int:
             file.flush()
             os.fsync(file.fileno())
         _named(part, path, force)
-        _synced(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise VoipfleetError(f"{path}: cannot be written ({error.strerror}); make room, or give -o a place that this"
                              " user may write to") from None  # fmt: skip
@@ -51,11 +52,3 @@ def _named(part: Path, path: Path, force: bool) -> None:
     except OSError:  # a file system without second names
         free(path, force)
         part.rename(path)
-
-
-def _synced(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

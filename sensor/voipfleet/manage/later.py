@@ -4,7 +4,6 @@ done by those that were away when they are back."""
 import asyncio
 import json
 import logging
-import os
 import time
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from voipfleet.asking.messages import Unreached
 from voipfleet.errors import VoipfleetError
 from voipfleet.manage.request import as_uuid
 from voipfleet.tasks import end_all
+from voipfleet.whole import put
 
 log = logging.getLogger("voipfleet.manager")
 FILE = "erase.json"
@@ -151,14 +151,8 @@ class Later:
             return done
 
     def _write(self, waiting: list[dict]) -> bool:
-        made = self._path.with_suffix(".new")
         try:
-            made.unlink(missing_ok=True)
-            with open(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-                json.dump(waiting, file)
-                file.flush()
-                os.fsync(file.fileno())
-            made.replace(self._path)
+            put(self._path, json.dumps(waiting).encode())
         except OSError as error:
             log.error("%s: cannot be written (%s); make room there", self._path, error.strerror)
             return False

@@ -2,13 +2,13 @@
 
 import json
 import logging
-import os
 import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from voipfleet.metrics.laws import LEFT, unread
+from voipfleet.whole import put
 
 log = logging.getLogger("voipfleet.metrics")
 _CLASSES = ("", "sip_", "rtp_", "audio_")
@@ -44,14 +44,5 @@ class Totals:
     def save(self, present: Mapping[str, int]) -> None:
         """Keep them; raises OSError. Written whole or not at all, by any thread."""
         with self._lock:
-            self._write(present)
-
-    def _write(self, present: Mapping[str, int]) -> None:
-        kept = {"since": self.since, "starts": self.starts, "counters": self.with_present(present)}
-        new = self._path.with_name(self._path.name + ".part")
-        handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w") as file:
-            json.dump(kept, file)
-            file.flush()
-            os.fsync(handle)  # else a power cut may leave the name with nothing in it
-        new.replace(self._path)
+            kept = {"since": self.since, "starts": self.starts, "counters": self.with_present(present)}
+            put(self._path, json.dumps(kept).encode())

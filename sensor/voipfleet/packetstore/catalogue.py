@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from voipfleet.packetstore.segment import IDX, KINDS, PART, PCAP, Name, hour_ns, parse_name
+from voipfleet.packetstore.segment import IDX, KINDS, PCAP, Name, hour_ns, parse_name
+from voipfleet.whole import PART
 
 PAGE = 4096  # bytes in which file systems allot
 

@@ -17,7 +17,7 @@ from voipfleet.capture import chain
 from voipfleet.packetstore import lookup
 from voipfleet.packetstore.reader import block_of
 from voipfleet.packetstore.segment import IDX, decode_index, encode_index
-from voipfleet.packetstore.writing import put, sync_folder
+from voipfleet.whole import put, sync_folder
 
 
 @dataclass
@@ -79,8 +79,8 @@ def _of_segment(pcap: Path, keys: np.ndarray, since: int, until: int, done: Eras
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))  # it is as old as it was
     finally:
         os.close(file)
-    rest = encode_index(np.delete(index.entries, gone), index.packets, index.first, index.last)
-    _replace(idx, rest)
+    put(idx, encode_index(np.delete(index.entries, gone), index.packets, index.first, index.last))
+    sync_folder(idx.parent)
     if not pcap.exists():  # removed meanwhile, and the index must not come back
         idx.unlink(missing_ok=True)
     done.packets += packets
@@ -111,8 +111,3 @@ def _overwrite(
         written = os.pwrite(file, rest, offset)
         rest, offset = rest[written:], offset + written
     return int(np.count_nonzero(ours)), int(np.count_nonzero(~ours)), broken
-
-
-def _replace(path: Path, content: bytes) -> None:
-    put(path, content)
-    sync_folder(path.parent)

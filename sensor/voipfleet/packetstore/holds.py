@@ -23,7 +23,7 @@ from voipfleet.capture import chain
 from voipfleet.errors import VoipfleetError
 from voipfleet.packetstore.reader import Piece, Plan, missing_words, read
 from voipfleet.packetstore.segment import KINDS, PCAP, PCAP_HEAD, pcap_head
-from voipfleet.packetstore.writing import put, sync_folder
+from voipfleet.whole import put, sync_folder
 
 FOLDER = "holds"
 MAX_SAID = 1 << 20  # bytes of a JSON

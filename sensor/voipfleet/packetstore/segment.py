@@ -16,7 +16,7 @@ from zlib import crc32
 import numpy as np
 
 KINDS = ("sip", "rtp", "audio")
-PCAP, IDX, PART = ".pcap", ".idx", ".part"
+PCAP, IDX = ".pcap", ".idx"
 HOUR_NS = 3_600_000_000_000
 PCAP_HEAD, RECORD_HEAD = 24, 16  # bytes
 MAX_CAPTURED = 262_144  # bytes of a packet: what readers of pcap take

@@ -11,14 +11,15 @@ import os
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from voipfleet.packetstore import catalogue as catalogues
 from voipfleet.packetstore.catalogue import PAGE, Catalogue, Entry, path_of, taken
 from voipfleet.packetstore.retention import Clock, Limits, Space, decide, space
-from voipfleet.packetstore.segment import HOUR_NS, IDX, KINDS, PART, PCAP, name_of
+from voipfleet.packetstore.segment import HOUR_NS, IDX, KINDS, PCAP, name_of
 from voipfleet.packetstore.staging import Sealed
+from voipfleet.whole import PART, sync_folder
 
 log = logging.getLogger("voipfleet.pool")
 UPKEEP = 60.0  # s, at most, from one look at what is too old to the next
@@ -282,28 +283,3 @@ def _write_synced(path: Path, content, *, size: int | None = None, flags: int = 
         return os.fstat(file).st_mtime_ns
     finally:
         os.close(file)
-
-
-def sync_folder(folder: Path) -> None:
-    """What was renamed in it is on the disk after that. Raises OSError."""
-    file = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
-
-
-def put(path: Path, content: Iterable[bytes] | bytes) -> None:
-    """A file that is whole when it is there; `sync_folder` makes its name durable. Raises OSError."""
-    part = path.with_name(path.name + PART)
-    part.unlink(missing_ok=True)
-    file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(file, "wb") as out:
-            out.writelines([content] if isinstance(content, bytes) else content)
-            out.flush()
-            os.fsync(out.fileno())
-        part.rename(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise

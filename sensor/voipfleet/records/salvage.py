@@ -18,6 +18,7 @@ from voipfleet.records.messages import CALL, CHECKPOINT, GAP, PROBE, GapRecord
 from voipfleet.records.outbox import Outbox, OutboxError
 from voipfleet.records.tables import COUNTERS, SCHEMA, checksum, prepare
 from voipfleet.room import free
+from voipfleet.whole import sync_folder
 
 log = logging.getLogger("voipfleet.outbox")
 FATAL = ("disk I/O error", "database disk image is malformed", "file is not a database")
@@ -81,21 +82,13 @@ def _swap(path: Path, aside: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
             _beside(path, suffix).rename(_beside(aside, suffix))
     _beside(path, ".new").rename(path)
-    _sync(path.parent)
+    sync_folder(path.parent)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None)
     db.text_factory = lambda raw: raw.decode("utf-8", "replace")
     return db
-
-
-def _sync(folder: Path) -> None:
-    file = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
 
 
 def _beside(path: Path, suffix: str) -> Path:

@@ -62,7 +62,7 @@ def test_nothing_of_it_is_left_in_any_file(tmp_path):
 def test_a_kill_in_the_middle_is_completed_by_erasing_again(tmp_path, monkeypatch):
     pools.fill(tmp_path, "sip", [Row(2, START, b"SECRET"), Row(4, START, b"public")])
     with monkeypatch.context() as patch:
-        patch.setattr(erase, "_replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(erase, "put", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             erase.erase(tmp_path, [2], *ALL)
     assert b"SECRET" not in content(tmp_path, [2]) and content(tmp_path, [4]).count(b"public") == 1
@@ -96,7 +96,7 @@ def test_a_kill_in_the_middle_of_a_broken_run_is_completed_too(tmp_path, monkeyp
     whole[24 + 22 + 8 : 24 + 22 + 12] = b"\xff\xff\xff\x7f"
     pcap.write_bytes(whole)
     with monkeypatch.context() as patch:
-        patch.setattr(erase, "_replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(erase, "put", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             erase.erase(tmp_path, [2], START, START + 9)
     assert b"SECRET" not in pcap.read_bytes()
