@@ -1,6 +1,6 @@
 """The Block: the unit of work from capture to statistics (DESIGN: never a packet)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -44,10 +44,17 @@ def join(blocks: list[Block]) -> list[Block]:
             out.append([])
             size = len(block.data)
         out[-1].append(block)
-    return [_joined(group) for group in out]
+    return [as_one(group) for group in out]
 
 
-def _joined(group: list[Block]) -> Block:
+def only(block: Block, which: np.ndarray) -> Block:
+    """The packets at `which` (a mask, or places), of the same data."""
+    columns = {name: getattr(block, name)[which] for name in ("ts", "offset", "caplen", "wirelen")}
+    return replace(block, vlan=None if block.vlan is None else block.vlan[which], **columns)
+
+
+def as_one(group: list[Block]) -> Block:
+    """Blocks of one link type and sensor one after the other, however many bytes that are."""
     if len(group) == 1:
         return group[0]
     shifts = np.cumsum([0, *(len(block.data) for block in group)])

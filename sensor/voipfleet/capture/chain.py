@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from voipfleet.capture.block import Block
+
 EVERY, WINDOW = 16 << 10, 384  # bytes from guess to guess; bytes in which a record must start there
 MAX_PACKET = 256 << 10  # a longer record means a broken file
 HEAD = 16
@@ -38,6 +40,13 @@ def starts(data: np.ndarray, order: str, layout: Layout = PCAP) -> tuple[np.ndar
     if len(data) > 4 * EVERY and (found := _together(data, order, layout)) is not None:
         return found
     return _plain(data, 0, order, layout)
+
+
+def block_of(data: np.ndarray, starts: np.ndarray, linktype: int, order: str = "<", unit: int = 1) -> Block:
+    """The records of a pcap that start there; `unit`: ns of what is behind their seconds."""
+    heads = np.lib.stride_tricks.sliding_window_view(data, HEAD)[starts].view(order + "u4").astype(np.int64)
+    return Block(data=data, ts=heads[:, 0] * 1_000_000_000 + heads[:, 1] * unit, offset=starts + HEAD,
+                 caplen=heads[:, 2], wirelen=heads[:, 3], linktype=linktype)  # fmt: skip
 
 
 def _plain(data: np.ndarray, at: int, order: str, layout: Layout = PCAP) -> tuple[np.ndarray, int]:

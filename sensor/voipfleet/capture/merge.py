@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from voipfleet.capture.block import Block
+from voipfleet.capture.block import Block, as_one, only
 
 
 def merge(sources: list[Iterable[Block]]) -> Iterator[Block]:
@@ -23,30 +23,15 @@ def merge(sources: list[Iterable[Block]]) -> Iterator[Block]:
             if head is None:
                 continue
             early = head.ts <= upto
-            parts.append(_only(head, early))
-            heads[number] = next(running[number], None) if early.all() else replace(_only(head, ~early), drops=0)
-        yield from _joined([part for part in parts if len(part)])
+            whole = early.all()
+            parts.append(head if whole else only(head, early))
+            heads[number] = next(running[number], None) if whole else replace(only(head, ~early), drops=0)
+        yield from _by_link([part for part in parts if len(part)])
 
 
-def _only(block: Block, mask: np.ndarray) -> Block:
-    if mask.all():
-        return block
-    columns = {name: getattr(block, name)[mask] for name in ("ts", "offset", "caplen", "wirelen")}
-    vlan = None if block.vlan is None else block.vlan[mask]
-    return Block(data=block.data, linktype=block.linktype, vlan=vlan, drops=block.drops, **columns)
-
-
-def _joined(parts: list[Block]) -> Iterator[Block]:
+def _by_link(parts: list[Block]) -> Iterator[Block]:
     """One block where the link type is the same; otherwise one a link type, since a block has only one."""
     for linktype in sorted({part.linktype for part in parts}):
         same = [part for part in parts if part.linktype == linktype]
-        if len(same) == 1:
-            yield same[0]
-            continue
-        base = np.cumsum([0, *(len(part.data) for part in same)])
-        columns = {name: np.concatenate([getattr(part, name) for part in same]) for name in ("ts", "caplen", "wirelen")}
-        offset = np.concatenate([part.offset + start for part, start in zip(same, base[:-1], strict=True)])
-        order = np.argsort(columns["ts"], kind="stable")
-        yield Block(data=np.concatenate([part.data for part in same]), offset=offset[order], linktype=linktype,
-                    drops=sum(part.drops for part in same),
-                    **{name: column[order] for name, column in columns.items()})  # fmt: skip
+        block = as_one(same)
+        yield block if len(same) == 1 else only(block, np.argsort(block.ts, kind="stable"))

@@ -30,7 +30,7 @@ def _pcap(source: Source, order: str, unit: int, max_bytes: int) -> Iterator[Blo
         data, got = source.after(rest, max(max_bytes, HEAD))
         starts, end = chain.starts(data, order)
         if len(starts):
-            yield _block(data, starts, order, unit, link)
+            yield chain.block_of(data, starts, RAW_TYPES.get(link, link), order, unit)
         rest = data[end:]
         if len(rest) >= HEAD and (caplen := struct.unpack_from(order + "I", rest, 8)[0]) > MAX_PACKET:
             raise VoipfleetError(f"{source.name}: a packet of {caplen} bytes; the file is damaged, write it again")
@@ -38,14 +38,6 @@ def _pcap(source: Source, order: str, unit: int, max_bytes: int) -> Iterator[Blo
             break
     if len(rest):
         source.fault = source.fault or UNFINISHED
-
-
-def _block(octets: np.ndarray, starts: np.ndarray, order: str, unit: int, link: int) -> Block:
-    heads = np.lib.stride_tricks.sliding_window_view(octets, 16)[starts].view(order + "u4").astype(np.int64)
-    return Block(
-        data=octets, ts=heads[:, 0] * 1_000_000_000 + heads[:, 1] * unit, offset=starts + 16, caplen=heads[:, 2],
-        wirelen=heads[:, 3], linktype=RAW_TYPES.get(link, link),
-    )  # fmt: skip
 
 
 def read_blocks(

@@ -9,9 +9,8 @@ from hashlib import blake2b
 
 import numpy as np
 
-from voipfleet.capture.block import ETHERNET, LINUX_SLL, LINUX_SLL2, MAX_BLOCK, NULL, RAW
+from voipfleet.capture.block import ETHERNET, LINUX_SLL, LINUX_SLL2, MAX_BLOCK, NULL, RAW, Block
 from voipfleet.decode.columns import be
-from voipfleet.fetching.stream import Capture
 
 TAGS, MAX_TAGS = (0x8100, 0x88A8, 0x9100), 4
 TCP, UDP = 6, 17
@@ -19,7 +18,7 @@ BEHIND = 20  # bytes behind an IPv4 header, and behind IPv6's, that tell one pac
 _TYPED = {ETHERNET: (12, 14), LINUX_SLL: (14, 16), LINUX_SLL2: (0, 20)}  # where the protocol stands, the header's bytes
 
 
-def whole(capture: Capture) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def whole(capture: Block) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(a mark of everything that was kept of each packet, 0 for nothing; bytes kept from the IP header on; whether that
     is less than the packet had). Packets with one mark are the same packet, or were sent twice."""
     marks, size = np.zeros(len(capture), np.uint64), np.zeros(len(capture), np.int64)
@@ -30,7 +29,7 @@ def whole(capture: Capture) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return marks, size, cut
 
 
-def heads(capture: Capture) -> np.ndarray:
+def heads(capture: Block) -> np.ndarray:
     """A mark of the headers of each packet up to RTP's, and its size: all that is left where only headers are kept. 0
     where less was kept."""
     marks = np.zeros(len(capture), np.uint64)
@@ -47,7 +46,7 @@ def _marks(view: memoryview, at: np.ndarray, end: np.ndarray, wire: np.ndarray) 
     ]  # fmt: skip
 
 
-def _parts(capture: Capture) -> Iterator[tuple]:
+def _parts(capture: Block) -> Iterator[tuple]:
     """The packets, MAX_BLOCK bytes at a time: which rows, their bytes without what varies, and their bounds there."""
     ends, low = capture.offset + capture.caplen, 0
     while low < len(capture):
@@ -59,7 +58,7 @@ def _parts(capture: Capture) -> Iterator[tuple]:
         low = high
 
 
-def _bounds(data: np.ndarray, capture: Capture, start: np.ndarray, end: np.ndarray,
+def _bounds(data: np.ndarray, capture: Block, start: np.ndarray, end: np.ndarray,
             wirelen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
     """(where the packets begin, where what was kept of them ends, their bytes on the wire, those of their headers) from
     the IP header on; what varies on the way becomes 0 in `data`. What is not IP is a packet from its first byte on."""

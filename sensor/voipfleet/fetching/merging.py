@@ -13,11 +13,10 @@ import numpy as np
 
 from voipfleet.capture.block import MAX_BLOCK, Block
 from voipfleet.fetching import identity
-from voipfleet.fetching.stream import Capture
+from voipfleet.packetstore.segment import MAX_NS
 
 WINDOW = 2_000_000_000  # ns
 DEADBAND = 50.0  # ms: a clock that is nearer than this is right, as far as can be known (relay/shifts.py)
-LATEST = (1 << 32) * 1_000_000_000 - 1  # ns that a pcap can say
 
 
 @dataclass(slots=True)
@@ -25,14 +24,14 @@ class Source:
     """What one sensor sent. `offset_ms`: by how much its clock is ahead of ours; None where nobody knows."""
 
     name: str
-    captures: list[Capture]
+    captures: list[Block]
     offset_ms: float | None = None
 
     @property
     def shift(self) -> int:
         """What is taken off its times, ns."""
         offset = self.offset_ms or 0.0
-        return min(max(round(offset * 1_000_000), -LATEST), LATEST) if abs(offset) > DEADBAND else 0
+        return min(max(round(offset * 1_000_000), -MAX_NS), MAX_NS) if abs(offset) > DEADBAND else 0
 
 
 @dataclass(slots=True)
@@ -40,7 +39,7 @@ class Merged:
     """Packets in the order of time: `which` of `captures`, their times (ns, corrected) and their row there."""
 
     sources: list[Source]
-    captures: list[Capture]
+    captures: list[Block]
     owner: list[int]  # of each capture: its place in `sources`
     which: np.ndarray
     ts: np.ndarray
@@ -99,7 +98,7 @@ def merge(sources: list[Source]) -> Merged:
     sizes = np.array([len(capture) for capture in captures], np.int64)
     which = np.repeat(np.arange(len(captures)), sizes)
     row = np.arange(len(which)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    times = [np.clip(capture.ts - sources[number].shift, 0, LATEST)
+    times = [np.clip(capture.ts - sources[number].shift, 0, MAX_NS)
              for capture, number in zip(captures, owner, strict=True)]  # fmt: skip
     ts = np.concatenate(times) if times else np.zeros(0, np.int64)
     keep = np.ones(len(ts), bool)
@@ -110,7 +109,7 @@ def merge(sources: list[Source]) -> Merged:
     return Merged(sources, captures, owner, which[order], ts[order], row[order], copies=int(np.count_nonzero(~keep)))
 
 
-def _copies(captures: list[Capture], ts: np.ndarray, owner: np.ndarray) -> np.ndarray:
+def _copies(captures: list[Block], ts: np.ndarray, owner: np.ndarray) -> np.ndarray:
     """Which packets are in the merged capture by another copy."""
     marks, size, cut = (np.concatenate(column) for column in zip(*map(identity.whole, captures), strict=True))
     left_out = np.zeros(len(ts), bool)

@@ -9,38 +9,22 @@ sensor is not trusted: what it says is checked before it is used. No I/O.
 import json
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from voipfleet.capture import chain
-from voipfleet.capture.block import MAX_BLOCK
+from voipfleet.capture.block import MAX_BLOCK, Block, only
 from voipfleet.capture.chain import HEAD, MAX_PACKET
 from voipfleet.capture.pcapng import RAW_TYPES
 from voipfleet.errors import VoipfleetError
+from voipfleet.packetstore.segment import PCAP_HEAD
 
 MAGIC = b"\x4d\x3c\xb2\xa1"  # nanoseconds, little-endian
-FILE_HEAD = 24  # bytes before the first record of a pcap
 MAX_LINE, MAX_FILES = 64, 64  # bytes of a line; files in a stream
 AGAIN = "its packets cannot be used; look at that sensor's log, and report it"
 
 
-@dataclass(slots=True)
-class Capture:
-    """The packets of one link type that one sensor sent; columns as those of a Block."""
-
-    data: np.ndarray
-    linktype: int
-    ts: np.ndarray
-    offset: np.ndarray
-    caplen: np.ndarray
-    wirelen: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.ts)
-
-
-def parse(data: np.ndarray, who: str) -> list[Capture]:
+def parse(data: np.ndarray, who: str) -> list[Block]:
     """The captures in `data` (uint8), which `who` has sent, one a file. VoipfleetError where it is no such stream."""
     found, at = [], 0
     while at < len(data):
@@ -61,26 +45,25 @@ def _line(data: np.ndarray, at: int, who: str) -> tuple[int, int]:
         said = None
     size = said.get("pcap") if isinstance(said, dict) else None
     at += len(line) + 1
-    if type(size) is not int or not FILE_HEAD <= size <= len(data) - at:
+    if type(size) is not int or not PCAP_HEAD <= size <= len(data) - at:
         raise VoipfleetError(f"{who}: a file does not begin or end where it should; {AGAIN}")
     return at, size
 
 
-def _pcap(data: np.ndarray, who: str) -> Capture:
+def _pcap(data: np.ndarray, who: str) -> Block:
     if data[:4].tobytes() != MAGIC:
         raise VoipfleetError(f"{who}: what it sent is no pcap with nanoseconds; {AGAIN}")
     link = struct.unpack_from("<I", data, 20)[0] & 0xFFFF
     starts = np.concatenate([np.zeros(0, np.int64), *_starts(data, who)])
-    heads = np.lib.stride_tricks.sliding_window_view(data, HEAD)[starts].view("<u4").astype(np.int64)
-    real = heads[:, :2].any(axis=1)
-    starts, heads = starts[real], heads[real]
-    return Capture(data, RAW_TYPES.get(link, link), heads[:, 0] * 1_000_000_000 + heads[:, 1], starts + HEAD,
-                   heads[:, 2], np.maximum(heads[:, 3], heads[:, 2]))  # fmt: skip
+    block = chain.block_of(data, starts, RAW_TYPES.get(link, link))
+    block = only(block, block.ts != 0)
+    block.wirelen = np.maximum(block.wirelen, block.caplen)
+    return block
 
 
 def _starts(data: np.ndarray, who: str) -> Iterator[np.ndarray]:
     """Where records start, a stretch at a time: the bounds of what following them costs are those of a block."""
-    at = FILE_HEAD
+    at = PCAP_HEAD
     while at < len(data):
         found, used = chain.starts(data[at : at + MAX_BLOCK], "<")
         if not used:

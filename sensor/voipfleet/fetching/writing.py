@@ -11,7 +11,7 @@ import numpy as np
 from voipfleet.capture.chain import MAX_PACKET
 from voipfleet.errors import VoipfleetError
 from voipfleet.fetching.merging import Merged
-from voipfleet.fetching.stream import MAGIC
+from voipfleet.packetstore.segment import pcap_head
 
 AT_ONCE = 16_384  # packets in one piece of the output
 _COMMENT, _NAME, _RESOLUTION, _APPLICATION = 1, 2, 9, 4  # options of pcapng; the last one of a section
@@ -28,7 +28,7 @@ def pcap(merged: Merged) -> Iterator[bytes]:
     if len(links) > 1:
         raise LinkTypes(f"the sensors captured in different ways (link types {', '.join(map(str, links))}), and a"
                         " pcap has room for one; give --pcapng")  # fmt: skip
-    yield MAGIC + struct.pack("<HHiIII", 2, 4, 0, 0, MAX_PACKET, *(links or [1]))
+    yield pcap_head(*(links or [1]))
     head = struct.Struct("<4I").pack
     for ts, _, packet, wire in _packets(merged):
         yield b"".join(

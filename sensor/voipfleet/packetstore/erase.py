@@ -15,7 +15,6 @@ import numpy as np
 
 from voipfleet.capture import chain
 from voipfleet.packetstore import lookup
-from voipfleet.packetstore.reader import block_of
 from voipfleet.packetstore.segment import IDX, decode_index, encode_index
 from voipfleet.whole import put, sync_folder
 
@@ -96,7 +95,7 @@ def _overwrite(
     starts, end = chain.starts(data, "<")
     ours = np.zeros(0, bool)
     if len(starts):
-        block = block_of(data, starts, 0)
+        block = chain.block_of(data, starts, 0)
         odd = (block.ts < within[0]) | (block.ts > within[1]) | (block.wirelen < block.caplen)
         odd[1:] |= np.diff(block.ts) < 0  # a length that is wrong leads to a place that looks like a head, mostly not
         good = int(np.argmax(odd)) if odd.any() else len(starts)

@@ -13,7 +13,6 @@ from hashlib import blake2b
 import numpy as np
 
 from voipfleet.capture import chain
-from voipfleet.capture.block import Block
 from voipfleet.decode import rtp
 from voipfleet.decode.frames import Decoder
 from voipfleet.packetstore.lookup import AHEAD, Piece, Plan, plan
@@ -140,16 +139,9 @@ def _nothing(size: int) -> bytes:
     return b"".join(out)
 
 
-def block_of(data: np.ndarray, starts: np.ndarray, linktype: int) -> Block:
-    """The records in `data` that start there."""
-    rows = np.lib.stride_tricks.sliding_window_view(data, RECORD_HEAD)[starts].view("<u4").astype(np.int64)
-    return Block(data=data, ts=rows[:, 0] * 1_000_000_000 + rows[:, 1], offset=starts + RECORD_HEAD,
-                 caplen=rows[:, 2], wirelen=rows[:, 3], linktype=linktype)  # fmt: skip
-
-
 def without_audio(data: np.ndarray, starts: np.ndarray, linktype: int) -> bytes:
     """The records without the payload of RTP; what is no RTP (a fragment) without nearly everything."""
-    block = block_of(data, starts, linktype)
+    block = chain.block_of(data, starts, linktype)
     keep = np.minimum(block.caplen, UNKNOWN)
     packets = Decoder(_NO_PORTS, lambda name, by=1: None).parse(block)
     found = rtp.parse(packets, packets.start < len(data))

@@ -15,10 +15,12 @@ from zlib import crc32
 
 import numpy as np
 
+from voipfleet.capture import chain
+
 KINDS = ("sip", "rtp", "audio")
 PCAP, IDX = ".pcap", ".idx"
 HOUR_NS = 3_600_000_000_000
-PCAP_HEAD, RECORD_HEAD = 24, 16  # bytes
+PCAP_HEAD, RECORD_HEAD = 24, chain.HEAD  # bytes
 MAX_CAPTURED = 262_144  # bytes of a packet: what readers of pcap take
 MAX_NS = (1 << 32) * 1_000_000_000 - 1  # the time stamps of pcap have 32 bits of seconds
 ENTRY = np.dtype([("key", "<u8"), ("offset", "<u4"), ("length", "<u4")])

@@ -11,7 +11,8 @@ from support.captures import packets_of, read, read_by_dpkt, source
 from voipfleet.capture.block import ETHERNET, RAW
 from voipfleet.errors import VoipfleetError
 from voipfleet.fetching import writing
-from voipfleet.fetching.merging import LATEST, merge
+from voipfleet.fetching.merging import merge
+from voipfleet.packetstore.segment import MAX_NS
 
 TIME = 1_700_000_000_123_456_789
 
@@ -26,7 +27,7 @@ def of_two(links=(ETHERNET, ETHERNET)):
                   source("b2", [(TIME + 1_000_000, b"z" * 1500)], 3.0, links[1])])  # fmt: skip
 
 
-packets = st.lists(st.tuples(st.integers(1, LATEST), st.binary(max_size=90)), max_size=30)
+packets = st.lists(st.tuples(st.integers(1, MAX_NS), st.binary(max_size=90)), max_size=30)
 
 
 @pytest.mark.parametrize("name", ["pcap", "pcapng"])
