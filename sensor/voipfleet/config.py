@@ -18,36 +18,13 @@ from voipfleet.topology import instance
 
 MAX_BYTES = 1 << 20
 # Keys of the reference that have no counterpart here: said so, rather than half obeyed.
-REFERENCE_ONLY = frozenset(
-    (
-        "cdr_partition",
-        "cleandatabase_cdr",
-        "cdrproxy",
-        "destroy_call_at_bye",
-        "disable_cdr_indexes_rtp",
-        "enable_jitterbuf_adapt",
-        "jitterbuffer_f1",
-        "jitterbuffer_f2",
-        "jitterbuffer_adapt",
-        "max_rtp_stream",
-        "pcap_dump_bufflength",
-        "pcap_queue_deque_window",
-        "rtpthreads",
-        "saveaudio",
-        "savegraph",
-        "sdp_reverse_ipport",
-        "sipalg",
-        "skinny",
-        "sqldriver",
-        "t2_boost",
-        "threading_mod",
-        "tar",
-        "tar_maxthreads",
-        "upgrade_try_http_if_https_fail",
-        "whitelist_ip",
-        "cloud_host",
-    )
-)
+REFERENCE_ONLY = frozenset((
+    "cdr_partition", "cleandatabase_cdr", "cdrproxy", "destroy_call_at_bye", "disable_cdr_indexes_rtp",
+    "enable_jitterbuf_adapt", "jitterbuffer_f1", "jitterbuffer_f2", "jitterbuffer_adapt", "max_rtp_stream",
+    "pcap_dump_bufflength", "pcap_queue_deque_window", "rtpthreads", "saveaudio", "savegraph", "sdp_reverse_ipport",
+    "sipalg", "skinny", "sqldriver", "t2_boost", "threading_mod", "tar", "tar_maxthreads",
+    "upgrade_try_http_if_https_fail", "whitelist_ip", "cloud_host",
+))  # fmt: skip
 _YES_NO = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 
 

@@ -8,16 +8,10 @@ from dataclasses import dataclass, field
 from voipfleet.decode.sip import ParseError, show
 
 MAX_MEDIA, MAX_ATTRIBUTES = 16, 256
-STATIC = {
-    0: ("PCMU", 8000),
-    3: ("GSM", 8000),
-    4: ("G723", 8000),
-    8: ("PCMA", 8000),
-    9: ("G722", 8000),
-    13: ("CN", 8000),
-    15: ("G728", 8000),
-    18: ("G729", 8000),
-}  # fmt: skip  (RFC 3551)
+STATIC = {  # RFC 3551
+    0: ("PCMU", 8000), 3: ("GSM", 8000), 4: ("G723", 8000), 8: ("PCMA", 8000), 9: ("G722", 8000), 13: ("CN", 8000),
+    15: ("G728", 8000), 18: ("G729", 8000),
+}  # fmt: skip
 _MEDIA = re.compile(
     rb"audio ([0-9]{1,5})(?:/[0-9]{1,5})? ((?:UDP/TLS/|TCP/TLS/)?RTP/S?AVPF?)((?: [0-9]{1,3})*)[ \t]*\Z"
 )

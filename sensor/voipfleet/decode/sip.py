@@ -7,28 +7,12 @@ from voipfleet.harmless import harmless
 
 MAX_LINE, MAX_HEAD, MAX_HEADERS, MAX_VALUE = 8 << 10, 32 << 10, 128, 255
 MAX_NAMES, MAX_LINES, MAX_HOPS = 1024, 512, 32
-_COMPACT = {
-    b"i": b"call-id",
-    b"f": b"from",
-    b"t": b"to",
-    b"m": b"contact",
-    b"l": b"content-length",
-    b"v": b"via",
-    b"c": b"content-type",
-    b"s": b"subject",
-    b"k": b"supported",
-    b"e": b"content-encoding",
-    b"o": b"event",
-    b"r": b"refer-to",
-    b"b": b"referred-by",
-    b"u": b"allow-events",
-    b"x": b"session-expires",
-    b"a": b"accept-contact",
-    b"j": b"reject-contact",
-    b"d": b"request-disposition",
-    b"y": b"identity",
-    b"n": b"identity-info",
-}  # fmt: skip  (IANA registry)
+_COMPACT = {  # IANA registry
+    b"i": b"call-id", b"f": b"from", b"t": b"to", b"m": b"contact", b"l": b"content-length", b"v": b"via",
+    b"c": b"content-type", b"s": b"subject", b"k": b"supported", b"e": b"content-encoding", b"o": b"event",
+    b"r": b"refer-to", b"b": b"referred-by", b"u": b"allow-events", b"x": b"session-expires", b"a": b"accept-contact",
+    b"j": b"reject-contact", b"d": b"request-disposition", b"y": b"identity", b"n": b"identity-info",
+}  # fmt: skip
 _ONCE = {b"call-id", b"cseq", b"from", b"to", b"content-length", b"content-type", b"max-forwards", b"expires"}
 _TOKEN = re.compile(rb"[A-Za-z0-9.!%*_+`'~-]+\Z")
 _REQUEST = re.compile(rb"([A-Za-z0-9.!%*_+`'~-]{1,64}) \S+ SIP/([0-9]\.[0-9])\Z", re.I)
