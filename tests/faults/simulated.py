@@ -20,9 +20,9 @@ from voipfleet.asking.switchboard import Switchboard
 from voipfleet.calls import record
 from voipfleet.link import keys
 from voipfleet.records.messages import CALL, Status
-from voipfleet.records.outbox import OutboxState
 from voipfleet.records.salvage import open_outbox
 from voipfleet.records.spool import Spool
+from voipfleet.records.tables import OutboxState
 from voipfleet.records_uplink import records_uplink
 
 _numbers = itertools.count(1)

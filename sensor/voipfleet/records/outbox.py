@@ -12,7 +12,6 @@ import os
 import sqlite3
 import time
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
@@ -21,7 +20,7 @@ import msgspec
 from voipfleet.errors import VoipfleetError
 from voipfleet.records import erasing
 from voipfleet.records.messages import CALL, CHECKPOINT, GAP, MAX_BATCH_BYTES, MAX_ROWS, GapRecord, Row
-from voipfleet.records.tables import SCHEMA, checksum, prepare
+from voipfleet.records.tables import SCHEMA, Meta, OutboxState, checksum, prepare
 
 MAX_EPOCHS = 8  # of one capturing host whose cursors are kept
 Origin = tuple[bytes, bytes]
@@ -33,20 +32,6 @@ OUTBOX_FULL, NOT_WRITTEN = "outbox full", "outbox could not be written"
 
 class OutboxError(VoipfleetError):
     """The outbox cannot be used; the sentence says what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class OutboxState:
-    """`created = acknowledged + queued + gaps` holds at any moment, over restarts."""
-
-    epoch: bytes
-    next_seq: int
-    acked_through: int
-    floor: int  # the smallest sequence number still held; next_seq when empty
-    created: int
-    acknowledged: int
-    queued: int
-    gaps: int  # records given up
 
 
 class Outbox:
@@ -72,7 +57,8 @@ class Outbox:
         if schema != SCHEMA:
             raise OutboxError(f"{path}: written by another release (schema {schema}, this one reads {SCHEMA});"
                               " start that release once more to deliver it")  # fmt: skip
-        self._queued = self._count(self._get("acked_through"), 1 << 62)
+        self._meta = Meta(self._db)
+        self._queued = self._count(self._meta["acked_through"], 1 << 62)
         self.leftovers = 0  # calls that were up when an earlier process was killed
         with contextlib.suppress(sqlite3.OperationalError):  # a full disk: at the next start then
             self.leftovers = self._take_over()
@@ -81,23 +67,23 @@ class Outbox:
 
     @property
     def epoch(self) -> bytes:
-        return self._get("epoch")
+        return self._meta["epoch"]
 
     @property
     def sensor_uuid(self) -> bytes:
-        return self._get("sensor_uuid")
+        return self._meta["sensor_uuid"]
 
     def state(self) -> OutboxState:
-        next_seq = self._get("next_seq")
+        next_seq = self._meta["next_seq"]
         (floor,) = self._db.execute("SELECT min(seq) FROM outbox").fetchone()
         return OutboxState(
-            self.epoch, next_seq, self._get("acked_through"), floor or next_seq, next_seq - 1 - self._get("replaced"),
-            self._get("acknowledged"), self._queued, self._get("gaps"))  # fmt: skip
+            self.epoch, next_seq, self._meta["acked_through"], floor or next_seq, next_seq - 1 - self._meta["replaced"],
+            self._meta["acknowledged"], self._queued, self._meta["gaps"])  # fmt: skip
 
     def oldest(self) -> int:
         """When the first row that waits was made; 0 where none does."""
         query = "SELECT created FROM outbox WHERE seq > ? ORDER BY seq LIMIT 1"
-        found = self._db.execute(query, (self._get("acked_through"),)).fetchone()
+        found = self._db.execute(query, (self._meta["acked_through"],)).fetchone()
         return found[0] if found else 0
 
     @property
@@ -138,7 +124,7 @@ class Outbox:
             self._insert(rows, now)
             self._keep_origins(origins, now)
             self._bound(now)
-        return self._get("next_seq") - 1
+        return self._meta["next_seq"] - 1
 
     def origins(self) -> dict[Origin, int]:
         """(uuid of a capturing host, epoch of its numbers) -> the last block whose records are here."""
@@ -158,7 +144,7 @@ class Outbox:
 
     def acknowledge(self, through: int) -> None:
         """Everything through `through` is committed at the store. Going back is not an acknowledgement."""
-        acked = self._get("acked_through")
+        acked = self._meta["acked_through"]
         if through <= acked:
             return
         # By a clock that nobody sets: one that jumps ahead must not make old what is kept for a replay.
@@ -166,8 +152,8 @@ class Outbox:
         with self._transaction():
             count = self._count(acked, through)
             self._queued -= count
-            self._set("acked_through", through)
-            self._set("acknowledged", self._get("acknowledged") + count)
+            self._meta["acked_through"] = through
+            self._meta["acknowledged"] += count
             first = self._db.execute("SELECT created FROM outbox ORDER BY seq LIMIT 1").fetchone()
             if first and first[0] <= old:
                 self._db.execute(
@@ -177,7 +163,7 @@ class Outbox:
 
     def forget_acknowledged(self) -> int:
         """A tenth of the acknowledged rows that are kept for a replay goes, for the sake of new ones; how many."""
-        acked = self._get("acked_through")
+        acked = self._meta["acked_through"]
         (first,) = self._db.execute("SELECT min(seq) FROM outbox").fetchone()
         if not first or first > acked:
             return 0
@@ -200,7 +186,7 @@ class Outbox:
     def new_epoch(self) -> bytes:
         """This outbox was rolled back (a snapshot): what it holds is sent again under a new name."""
         with self._transaction():
-            self._set("epoch", os.urandom(16))
+            self._meta["epoch"] = os.urandom(16)
         return self.epoch
 
     def close(self) -> None:
@@ -221,31 +207,25 @@ class Outbox:
                 self._db.execute("ROLLBACK")
             raise
 
-    def _get(self, name: str):
-        return self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()[0]
-
-    def _set(self, name: str, value) -> None:
-        self._db.execute("UPDATE meta SET value = ? WHERE name = ?", (value, name))
-
     def _count(self, after: int, through: int) -> int:
         query = "SELECT count(*) FROM outbox WHERE seq > ? AND seq <= ?"
         return self._db.execute(query, (after, through)).fetchone()[0]
 
     def _insert(self, rows: list[tuple[bytes, int, int, bytes]], now: int) -> int:
-        first = self._get("next_seq")
+        first = self._meta["next_seq"]
         self._db.executemany(
             "INSERT INTO outbox VALUES (?, ?, ?, ?, ?, ?, ?)",
             [(first + i, *row, now, checksum(*row)) for i, row in enumerate(rows)],
         )
-        self._set("next_seq", first + len(rows))
+        self._meta["next_seq"] = first + len(rows)
         self._queued += len(rows)
         return first + len(rows) - 1
 
     def _lose(self, count: int, now: int) -> None:
         if count:
-            first = self._get("next_seq")
-            self._set("next_seq", first + count)
-            self._set("gaps", self._get("gaps") + count)
+            first = self._meta["next_seq"]
+            self._meta["next_seq"] = first + count
+            self._meta["gaps"] += count
             self._note_gap(GapRecord(first, first + count - 1, count, NOT_WRITTEN, now * 1_000_000_000), [], now)
 
     def _take_over(self) -> int:
@@ -277,15 +257,15 @@ class Outbox:
 
     def _give_up(self, through: int, now: int) -> None:
         """Everything through there. A gap record that was not delivered yet is replaced by one that says it all."""
-        acked = self._get("acked_through")
+        acked = self._meta["acked_through"]
         lost = self._db.execute("SELECT min(seq), count(*) FROM outbox WHERE seq > ? AND seq <= ? AND kind != ?",
                                 (acked, through, GAP)).fetchone()  # fmt: skip
-        last = self._get("gap_seq") if lost[1] else 0
+        last = self._meta["gap_seq"] if lost[1] else 0
         gaps = self._db.execute("SELECT seq, uuid, revision, kind, body FROM outbox WHERE kind = ? AND seq > ?"
                                 " AND (seq <= ? OR seq = ?)", (GAP, acked, through, last)).fetchall()  # fmt: skip
         self._db.execute("DELETE FROM outbox WHERE seq <= ?", (through,))
         self._queued -= lost[1]
-        self._set("gaps", self._get("gaps") + lost[1])
+        self._meta["gaps"] += lost[1]
         self._note_gap(GapRecord(lost[0] or 0, through, lost[1], OUTBOX_FULL, now * 1_000_000_000), gaps, now)
 
     def _note_gap(self, gap: GapRecord, before: list[tuple], now: int) -> None:
@@ -303,7 +283,7 @@ class Outbox:
             else:
                 moved.append(tuple(row))
         self._queued -= len(before)
-        self._set("replaced", self._get("replaced") + len(before))
+        self._meta["replaced"] += len(before)
         self._insert(moved, now)
         if gap.count:
-            self._set("gap_seq", self._insert([(uuid, revision, GAP, msgspec.msgpack.encode(gap))], now))
+            self._meta["gap_seq"] = self._insert([(uuid, revision, GAP, msgspec.msgpack.encode(gap))], now)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from voipfleet.records.messages import Welcome
-from voipfleet.records.outbox import OutboxState
+from voipfleet.records.tables import OutboxState
 
 
 class Why(Enum):

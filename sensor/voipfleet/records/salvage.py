@@ -16,7 +16,7 @@ import msgspec
 
 from voipfleet.records.messages import CALL, CHECKPOINT, GAP, PROBE, GapRecord
 from voipfleet.records.outbox import Outbox, OutboxError
-from voipfleet.records.tables import COUNTERS, SCHEMA, checksum, prepare
+from voipfleet.records.tables import COUNTERS, SCHEMA, Meta, checksum, prepare
 from voipfleet.room import free
 from voipfleet.whole import sync_folder
 
@@ -157,7 +157,7 @@ def _fill(db: sqlite3.Connection, old: sqlite3.Connection) -> tuple[int, int | N
     known = {name: meta[name] for name in ("next_seq", *COUNTERS) if isinstance(meta.get(name), int)}
     uuid = meta.get("sensor_uuid")
     if same := isinstance(uuid, bytes) and len(uuid) == 16:
-        _set(db, "sensor_uuid", uuid)
+        Meta(db)["sensor_uuid"] = uuid
     db.executemany("INSERT OR REPLACE INTO origins VALUES (?, ?, ?, ?)",
                    _all(old, "SELECT uuid, epoch, number, at FROM origins", 4))  # fmt: skip
     db.executemany("INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?)",
@@ -195,8 +195,9 @@ def _balance(db: sqlite3.Connection, known: dict[str, int]) -> int | None:
         db.execute("INSERT INTO outbox VALUES (?, ?, ?, ?, ?, ?, ?)",
                    (end, *row, now // 1_000_000_000, checksum(*row)))  # fmt: skip
         known["next_seq"] = end + 1
+    books = Meta(db)
     for name, value in known.items():
-        _set(db, name, value)
+        books[name] = value
     db.execute("COMMIT")
     return missing
 
@@ -209,10 +210,6 @@ def _holes(db: sqlite3.Connection, after: int, end: int) -> tuple[int, list[tupl
             holes.append((at + 1, seq - 1))
         count, at = count + 1, seq
     return count, [*holes, (at + 1, end - 1)] if at + 1 < end else holes
-
-
-def _set(db: sqlite3.Connection, name: str, value) -> None:
-    db.execute("UPDATE meta SET value = ? WHERE name = ?", (value, name))
 
 
 def _all(db: sqlite3.Connection, query: str, columns: int) -> list[tuple]:

@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from voipfleet.records import salvage
 from voipfleet.records.messages import CALL, CHECKPOINT, Row
-from voipfleet.records.outbox import Origin, Outbox, OutboxError, OutboxState
+from voipfleet.records.outbox import Origin, Outbox, OutboxError
+from voipfleet.records.tables import OutboxState
 
 log = logging.getLogger("voipfleet.outbox")
 GROUP_SECONDS, GROUP_ROWS = 0.05, 100  # a sync costs milliseconds whatever it carries

@@ -1,4 +1,4 @@
-"""What the outbox's file looks like, how files of earlier releases are read, and checksums of its rows.
+"""What the outbox's file looks like, its books, how files of earlier releases are read, and checksums of its rows.
 
 Schema 1 had neither checksums nor checkpoints. This release reads it and makes it schema 2; an older release refuses a
 file of schema 2 with a sentence.
@@ -6,6 +6,7 @@ file of schema 2 with a sentence.
 
 import os
 import sqlite3
+from dataclasses import dataclass
 from zlib import crc32
 
 SCHEMA = 2
@@ -19,6 +20,33 @@ _TABLES = (
 )
 # `acknowledged`, `gaps`: rows in all; `replaced`: gap records in whose place a later one stands; `gap_seq`: the last
 COUNTERS = ("acked_through", "acknowledged", "gaps", "replaced", "gap_seq")
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxState:
+    """`created = acknowledged + queued + gaps` holds at any moment, over restarts."""
+
+    epoch: bytes
+    next_seq: int
+    acked_through: int
+    floor: int  # the smallest sequence number still held; next_seq when empty
+    created: int
+    acknowledged: int
+    queued: int
+    gaps: int  # records given up
+
+
+class Meta:
+    """The table of that name: figures of the books, and names. What is not in it by `prepare` cannot be set."""
+
+    def __init__(self, db: sqlite3.Connection):
+        self._db = db
+
+    def __getitem__(self, name: str):
+        return self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()[0]
+
+    def __setitem__(self, name: str, value) -> None:
+        self._db.execute("UPDATE meta SET value = ? WHERE name = ?", (value, name))
 
 
 def checksum(uuid: bytes, revision: int, kind: int, body: bytes) -> int:

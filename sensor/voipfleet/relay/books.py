@@ -6,6 +6,7 @@ No I/O but `load` and `save` of the small file that keeps them over a restart.
 import os
 from bisect import bisect_left, insort
 from collections.abc import Iterable
+from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 from zlib import crc32
@@ -102,6 +103,24 @@ class Books(msgspec.Struct):
         """All gaps that have not been told, the oldest first."""
         self.gaps = [gap if gap.shown else msgspec.structs.replace(gap, shown=True) for gap in self.gaps]
         return list(self.gaps)
+
+
+@dataclass(frozen=True, slots=True)
+class BufferState:
+    """`put = acknowledged + memory + disk + dropped` at any moment. `oldest`: when the first block that waits was put,
+    ns since the epoch, 0 when none waits."""
+
+    put: Amount
+    acknowledged: Amount
+    memory: Amount
+    disk: Amount
+    dropped: Amount
+    disk_bytes: int  # of files
+    oldest: int
+    faults: int  # of the disk since the start
+    fault: str  # the sentence for what is wrong with it now
+    torn: int  # files that ended within a block at the start
+    damaged: int  # files that held something else than was written
 
 
 def load(path: Path) -> Books | None:

@@ -10,12 +10,11 @@ import contextlib
 import logging
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from voipfleet.relay.books import DAMAGED, FULL, NO_ROOM, STOPPED, Amount, Books, Gap, encode
+from voipfleet.relay.books import DAMAGED, FULL, NO_ROOM, STOPPED, Amount, Books, BufferState, Gap, encode
 from voipfleet.relay.disk import Disk
 from voipfleet.relay.messages import Origin
 from voipfleet.relay.recovery import Found
@@ -24,24 +23,6 @@ from voipfleet.relay.segments import DamagedError, Queued, Segment
 log = logging.getLogger("voipfleet.packets")
 TICK, AFTER = 0.2, 0.6  # s: how often blocks are looked at; their age when they go to disk
 OVERHEAD = 400  # bytes of memory that a block needs beside its body
-
-
-@dataclass(frozen=True, slots=True)
-class BufferState:
-    """`put = acknowledged + memory + disk + dropped` at any moment. `oldest`: when the first block that waits was put,
-    ns since the epoch, 0 when none waits."""
-
-    put: Amount
-    acknowledged: Amount
-    memory: Amount
-    disk: Amount
-    dropped: Amount
-    disk_bytes: int  # of files
-    oldest: int
-    faults: int  # of the disk since the start
-    fault: str  # the sentence for what is wrong with it now
-    torn: int  # files that ended within a block at the start
-    damaged: int  # files that held something else than was written
 
 
 class PacketBuffer:

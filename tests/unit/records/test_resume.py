@@ -1,8 +1,8 @@
 """Where delivery goes on: the cases of two cursors that agree or do not."""
 
 from voipfleet.records.messages import Welcome
-from voipfleet.records.outbox import OutboxState
 from voipfleet.records.resume import Resume, Why, plan
+from voipfleet.records.tables import OutboxState
 
 E1, E2, U = b"1" * 16, b"2" * 16, b"u" * 16
 
