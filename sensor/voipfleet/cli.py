@@ -64,4 +64,4 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{name}{error.strerror or error}; check that it is there and that this user may use it", file=sys.stderr)
         return errors.FAILURE
     except KeyboardInterrupt:
-        return 130
+        return errors.INTERRUPTED

@@ -63,7 +63,7 @@ def load(path: str | Path, *, import_reference: bool = False) -> Config:
 def parse(text: str, where: str = "", *, import_reference: bool = False) -> Config:
     """The configuration in `text`; ConfigError with all its faults, `where:line: key: reason` each."""
     faults: list[Fault] = []
-    values = {option.key: _default(option) for option in OPTIONS}
+    values = dict(DEFAULTS)
     config = Config(where, values)
     raw: dict[str, str] = {}
     for number, key, value in _lines(text, where, faults):
@@ -171,10 +171,6 @@ def _known(key: str) -> Option | None:
     return option
 
 
-def _default(option: Option):
-    return None if option.default is None else convert(option, option.default)
-
-
 def _split_port(option: Option, value: str, values: dict, lines: dict, number: int) -> str:
     """`ip:port` in one value, as the incumbent accepts it for mirroring: the port goes to its own key."""
     if option.key not in ("mirror_destination", "mirror_bind") or value.count(":") != 1 or "," in value:
@@ -264,3 +260,5 @@ _CONVERT = {
     "pairs": _pairs, "ports": _ports, "bind": _bind, "path": _path, "text": lambda option, text: text,
     "secret": lambda option, text: text,
 }  # fmt: skip
+# What every key is where nobody sets it, typed; None: nothing.
+DEFAULTS = {option.key: None if option.default is None else convert(option, option.default) for option in OPTIONS}

@@ -7,6 +7,7 @@ FAILURE = 1  # a run-time failure
 USAGE = 2  # the command line is wrong
 NO_PERMISSION = 77  # not allowed to capture
 BAD_CONFIG = 78  # the configuration is wrong: a restart cannot help
+INTERRUPTED = 130  # by Ctrl-C, as shells say it
 
 
 class VoipfleetError(Exception):

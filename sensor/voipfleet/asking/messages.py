@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 
 from voipfleet.errors import VoipfleetError
-from voipfleet.records.messages import Status
+from voipfleet.records.messages import Number, Status, Uuid
 
 WINDOW = 256 << 10  # bytes of an answer that may be on their way
 MAX_DATA = 64 << 10  # bytes of one piece
@@ -22,9 +22,6 @@ MAX_RESULT = 512 << 10
 MAX_HOPS = 8  # instances that a question, or what is said of a host, may pass
 MAX_SENTENCE = 2000  # characters of an error
 _ODD = re.compile(r"[^A-Za-z0-9._-]")
-
-Uuid = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
-Number = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
 
 
 class Ask(msgspec.Struct, array_like=True, frozen=True):

@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 from voipfleet.commands import DEFAULT_CONFIG
-from voipfleet.errors import FAILURE, OK, VoipfleetError
+from voipfleet.errors import FAILURE, INTERRUPTED, OK, VoipfleetError
 from voipfleet.fetching import daemon, files
 from voipfleet.fetching.g711 import RATE
-from voipfleet.fetching.gathering import INTERRUPTED, found, gathered
+from voipfleet.fetching.gathering import found, gathered
 from voipfleet.fetching.voices import Voices
 from voipfleet.fetching.wav import wav
 

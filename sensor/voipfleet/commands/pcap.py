@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from voipfleet.commands import DEFAULT_CONFIG
-from voipfleet.errors import FAILURE, OK, UsageError, VoipfleetError
+from voipfleet.errors import FAILURE, INTERRUPTED, OK, UsageError, VoipfleetError
 from voipfleet.fetching import daemon, files, flow, writing
-from voipfleet.fetching.gathering import INTERRUPTED, Gathered, found, gathered
+from voipfleet.fetching.gathering import Gathered, found, gathered
 
 NONE = ("there is no wireshark on PATH; install it, or leave --wireshark out and open the file elsewhere:"
         " ssh HOST voipfleet pcap CALL -o - | wireshark -k -i -")  # fmt: skip

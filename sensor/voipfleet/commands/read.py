@@ -16,7 +16,7 @@ from voipfleet.capture.merge import merge
 from voipfleet.capture.pcapfile import read_blocks
 from voipfleet.config import convert
 from voipfleet.csvout import write_csv
-from voipfleet.errors import FAILURE, OK, UsageError, VoipfleetError
+from voipfleet.errors import FAILURE, INTERRUPTED, OK, UsageError, VoipfleetError
 from voipfleet.harmless import harmless
 from voipfleet.options import BY_KEY
 from voipfleet.progress import Reading
@@ -25,7 +25,6 @@ from voipfleet.show_call import print_call, related
 from voipfleet.show_registrations import print_registrations
 from voipfleet.sipports import Elsewhere
 
-INTERRUPTED = 130
 LISTED = 20  # calls, where one was to be named and several fit
 
 

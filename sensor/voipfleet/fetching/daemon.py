@@ -2,12 +2,11 @@
 
 import grp
 import os
-import pwd
 from pathlib import Path
 
 from voipfleet import config
+from voipfleet.manage.peer import name_of
 from voipfleet.manage.request import LISTENERS, refusal
-from voipfleet.options import BY_KEY
 
 
 def socket(path: str) -> Path:
@@ -28,11 +27,7 @@ def may_not_listen(socket: Path) -> str:
             return ""
     except (OSError, KeyError):
         pass  # no daemon, which is told when it is asked; no such group on this host
-    try:
-        name = pwd.getpwuid(user).pw_name
-    except KeyError:
-        name = str(user)
-    return refusal(name, LISTENERS)
+    return refusal(name_of(user), LISTENERS)
 
 
 def _value(path: str, key: str):
@@ -40,7 +35,7 @@ def _value(path: str, key: str):
         with open(path, "rb"):
             pass
     except PermissionError:
-        return config.convert(BY_KEY[key], BY_KEY[key].default)
+        return config.DEFAULTS[key]
     except OSError:
         pass  # config.load has the sentence for it
     return getattr(config.load(path), key)

@@ -19,8 +19,6 @@ from voipfleet.fetching.showing import Showing
 from voipfleet.fetching.writing import LinkTypes, clock
 from voipfleet.harmless import harmless
 
-INTERRUPTED = 130  # exit code
-
 
 @dataclass(slots=True)
 class Gathered:

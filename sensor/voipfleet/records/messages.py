@@ -15,14 +15,16 @@ MAX_ROWS, MAX_BATCH_BYTES, WINDOW = 500, 512 << 10, 8
 MAX_COUNTERS = 256  # of a status
 MAX_TEXT = 1024  # characters of each of its texts
 
+Uuid = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+Number = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
 Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
 
 
 class Row(msgspec.Struct, array_like=True, frozen=True):
     """One row of an outbox: `body` is a msgpack CallRecord (CALL), empty (PROBE) or a GapRecord (GAP)."""
 
-    seq: Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
-    uuid: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+    seq: Number
+    uuid: Uuid
     revision: Annotated[int, msgspec.Meta(ge=0, le=(1 << 31) - 1)]
     kind: int
     body: bytes
@@ -41,7 +43,7 @@ class GapRecord(msgspec.Struct, array_like=True, frozen=True):
 class Batch(msgspec.Struct, array_like=True, frozen=True):
     """Rows in ascending order of `seq`, from the outbox whose life is named by `epoch` (16 random bytes)."""
 
-    epoch: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+    epoch: Uuid
     rows: Annotated[list[Row], msgspec.Meta(max_length=MAX_ROWS)]
 
 

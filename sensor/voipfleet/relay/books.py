@@ -13,7 +13,7 @@ from zlib import crc32
 
 import msgspec
 
-from voipfleet.relay.messages import Uuid
+from voipfleet.records.messages import Uuid
 
 FULL = "the buffer was full"
 NO_ROOM = "the disk ran out of room"

@@ -4,12 +4,11 @@ from typing import Annotated
 
 import msgspec
 
+from voipfleet.records.messages import Number, Uuid
+
 MAX_PART = 64 << 10  # bytes of a block in one frame: keep-alives and acknowledgements go between
 MAX_PARTS = 64
 MAX_HOPS = 8
-
-Uuid = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
-Number = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
 
 
 class Origin(msgspec.Struct, array_like=True, frozen=True):

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from types import SimpleNamespace
 
-from voipfleet.config import convert, nearest, spell
+from voipfleet.config import DEFAULTS, convert, nearest, spell
 from voipfleet.duties import analyses
-from voipfleet.options import ALIASES, BY_KEY, OPTIONS, canonical, refusal
+from voipfleet.options import ALIASES, BY_KEY, canonical, refusal
 from voipfleet.topology.variables import NAMES, PREFIX, ROLLOUT_SETS
 
 PARTS = {"sensors": "sensor", "centrals": "central", "mirrors": "mirror"}
@@ -84,12 +84,9 @@ def read(groups: Mapping, hostvars: Mapping, findings: list[Finding]) -> Fleet:
     return Fleet(hosts, [name for name in everybody if name not in parts], frozenset(everybody))
 
 
-_DEFAULTS = {option.key: None if option.default is None else convert(option, option.default) for option in OPTIONS}
-
-
 def _host(name: str, parts: tuple[str, ...], variables: Mapping, findings: list[Finding]) -> Host:
     host = Host(name, str(variables.get("voipfleet_address") or variables.get("ansible_host") or name), parts,
-                dict(_DEFAULTS))  # fmt: skip
+                dict(DEFAULTS))  # fmt: skip
     if any(c in host.address for c in ", \t\r\n"):
         text = "its address is not one word (voipfleet_address, else ansible_host); give one address or name"
         findings.append(Finding("T02", name, text))
