@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
+from voipfleet.calls import record
 from voipfleet.calls.record import CallRecord
 from voipfleet.errors import UsageError
 
@@ -182,18 +183,13 @@ def _moment(text: str, now: datetime.datetime | None) -> tuple[int, bool]:
     try:
         if ago := re.fullmatch(r"([0-9]{1,6})([mhd])", text):
             span = datetime.timedelta(seconds=int(ago[1]) * _SPAN[ago[2]])
-            return _ns((now or datetime.datetime.now(datetime.UTC)) - span), False
+            return record.ns_of((now or datetime.datetime.now(datetime.UTC)) - span), False
         if not re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:\Z|[T ])", text):  # not the other forms of ISO 8601
             raise ValueError
         moment = datetime.datetime.fromisoformat(text)
-        return _ns(moment.astimezone() if moment.tzinfo is None else moment), len(text) == 10
+        return record.ns_of(moment.astimezone() if moment.tzinfo is None else moment), len(text) == 10
     except (ValueError, OverflowError, OSError):
         raise ValueError(f"{text!r} is no time; {_TIMES}") from None
-
-
-def _ns(moment: datetime.datetime) -> int:
-    past = moment - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-    return (past.days * 86_400 + past.seconds) * 1_000_000_000 + past.microseconds * 1000
 
 
 def response(text: str) -> tuple[tuple[int, int], ...]:
