@@ -8,7 +8,7 @@ import contextlib
 import math
 import os
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -104,22 +104,40 @@ def _segments(folder: Path, since: int, until: int) -> list[Name]:
     return sorted(found, key=lambda name: (name.first, name))
 
 
-def _asked(
-    folder: Path, names: Iterable[Name], wanted: dict[str, list[int]], found: Plan
-) -> Iterator[tuple[Name, list]]:
+def _asked(folder: Path, names: Iterable[Name], wanted: dict[str, list[int]], found: Plan) -> Iterator[tuple]:
     """Each segment that has some of the keys, and their (offset, length)."""
-    waiting: deque[tuple[Name, int]] = deque()
+    with contextlib.closing(ahead(names, lambda name: _opened(folder, name, wanted[name.kind]))) as files:
+        for name, file in files:
+            try:
+                entries = [entry for key in wanted[name.kind] if (entry := look_up(file, key))]
+            except OSError:  # so it is where there is no file, too
+                found.damaged += 1
+                continue
+            if entries:
+                yield name, entries
+
+
+def ahead(items: Iterable, open_: Callable[..., int]) -> Iterator[tuple]:
+    """Each item with its file, which is open until the next one is asked for; those of AHEAD more are open by then, for
+    the disk. -1: there is none. To be closed by who may not come to the end."""
+    waiting: deque[tuple] = deque()
     try:
-        for name in names:
-            waiting.append((name, _opened(folder, name, wanted[name.kind])))
+        for item in items:
+            waiting.append((item, open_(item)))
             if len(waiting) > AHEAD:
-                yield from _answered(*waiting.popleft(), wanted, found)
+                yield waiting[0]
+                _close(waiting.popleft()[1])
         while waiting:
-            yield from _answered(*waiting.popleft(), wanted, found)
+            yield waiting[0]
+            _close(waiting.popleft()[1])
     finally:
         for _, file in waiting:
-            if file >= 0:
-                os.close(file)
+            _close(file)
+
+
+def _close(file: int) -> None:
+    if file >= 0:
+        os.close(file)
 
 
 def _opened(folder: Path, name: Name, keys: list[int]) -> int:
@@ -134,21 +152,6 @@ def _opened(folder: Path, name: Name, keys: list[int]) -> int:
         start = INDEX_HEAD + low * ENTRY.itemsize
         os.posix_fadvise(file, start, (high - low) * ENTRY.itemsize, os.POSIX_FADV_WILLNEED)
     return file
-
-
-def _answered(name: Name, file: int, wanted: dict[str, list[int]], found: Plan) -> Iterator[tuple[Name, list]]:
-    if file < 0:
-        found.damaged += 1
-        return
-    try:
-        entries = [entry for key in wanted[name.kind] if (entry := look_up(file, key))]
-    except OSError:
-        found.damaged += 1
-        return
-    finally:
-        os.close(file)
-    if entries:
-        yield name, entries
 
 
 def _runs(file: int) -> int:

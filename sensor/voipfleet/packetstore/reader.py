@@ -4,9 +4,9 @@ One file a link type; its packets are in no order. The same plan gives the same 
 them asks for the rest. What vanishes between the plan and its reading is replaced by empty packets, and told.
 """
 
+import contextlib
 import os
 import struct
-from collections import deque
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 
@@ -15,7 +15,7 @@ import numpy as np
 from voipfleet.capture import chain
 from voipfleet.decode import rtp
 from voipfleet.decode.frames import Decoder
-from voipfleet.packetstore.lookup import AHEAD, Piece, Plan, plan
+from voipfleet.packetstore.lookup import Piece, Plan, ahead, plan
 from voipfleet.packetstore.segment import MAX_CAPTURED, PCAP_HEAD, RECORD_HEAD, heads, pcap_head
 
 __all__ = ["Piece", "Plan", "Stream", "missing_words", "plan", "read"]
@@ -95,28 +95,9 @@ def missing_words(damaged: int, gone: int) -> str:
 
 def read(pieces: Iterable[Piece]) -> Iterator[tuple[Piece, bytes | None]]:
     """Each piece with its bytes, None where the file is gone; the next ones are asked for beforehand."""
-    waiting: deque[tuple[Piece, int]] = deque()
-
-    def take() -> tuple[Piece, bytes | None]:
-        piece, file = waiting.popleft()
-        if file < 0:
-            return piece, None
-        try:
-            return piece, os.pread(file, piece.length, piece.offset)
-        finally:
-            os.close(file)
-
-    try:
-        for piece in pieces:
-            waiting.append((piece, _opened(piece)))
-            if len(waiting) > AHEAD:
-                yield take()
-        while waiting:
-            yield take()
-    finally:
-        for _, file in waiting:
-            if file >= 0:
-                os.close(file)
+    with contextlib.closing(ahead(pieces, _opened)) as files:
+        for piece, file in files:
+            yield piece, os.pread(file, piece.length, piece.offset) if file >= 0 else None
 
 
 def _opened(piece: Piece) -> int:

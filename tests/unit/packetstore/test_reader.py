@@ -198,6 +198,22 @@ def test_what_vanishes_is_told_and_the_size_that_was_said_is_kept(tmp_path):
     assert "3 segments were removed" in read(found)[1].missing
 
 
+@pytest.mark.parametrize("most", [1, 128])
+def test_who_reads_no_further_leaves_no_file_open(tmp_path, monkeypatch, most):
+    monkeypatch.setattr(lookup, "AHEAD", most)
+    for n in range(4):
+        pools.fill(tmp_path, "sip", [Row(2, START + n, b"x")])
+    found = plan(tmp_path, [2], *ALL)
+    files = Path("/proc/self/fd")
+    before = len(list(files.iterdir()))
+    some = reader.read(found.pieces)
+    assert next(some)[1] and len(list(files.iterdir())) == before + min(most + 1, 4)
+    assert next(some)[1]
+    some.close()
+    assert len(list(files.iterdir())) == before
+    assert len(list(reader.read(found.pieces))) == 4 and len(list(files.iterdir())) == before
+
+
 @given(st.integers(16, 1_200_000))
 def test_packets_that_stand_for_what_is_gone_have_the_size(size):
     data = reader._nothing(size)
