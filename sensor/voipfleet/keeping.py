@@ -1,9 +1,6 @@
 """The packets that an instance (service.Service) keeps: its pool opened, told of records, and seen in its status."""
 
 import asyncio
-import contextlib
-import os
-from pathlib import Path
 
 from voipfleet.calls import record
 from voipfleet.config import Config
@@ -11,6 +8,7 @@ from voipfleet.options import OPTIONS
 from voipfleet.packetstore.pool import Pool
 from voipfleet.packetstore.writer import StoreSettings
 from voipfleet.records.messages import CALL
+from voipfleet.room import space
 
 AGAIN = 2_000  # records of the time before the start that are put into the index once more: a kill may have cost some
 LIMITS = ("maxpool", "autoclean")  # keys that begin so can change while the instance runs
@@ -50,7 +48,7 @@ def figures(service) -> dict[str, int]:
     said = {"records_queued": service.spool.state.queued}
     if offset is not None:
         said["clock_offset_us"] = round(offset * 1000)
-    with contextlib.suppress(OSError):  # the folder is not there yet, or on a disk that fails
-        room = os.statvfs(Path(service.config.spooldir))
-        said |= {"disk_free_bytes": room.f_bavail * room.f_frsize, "disk_size_bytes": room.f_blocks * room.f_frsize}
+    size, free = space(service.config.spooldir)
+    if size:
+        said |= {"disk_free_bytes": free, "disk_size_bytes": size}
     return said

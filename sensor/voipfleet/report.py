@@ -1,7 +1,6 @@
 """What a running instance (service.Service) says of itself when `voipfleet status` asks."""
 
 import asyncio
-import contextlib
 import os
 import time
 
@@ -9,6 +8,7 @@ from voipfleet import __version__
 from voipfleet.duties import mode
 from voipfleet.metrics.laws import laws
 from voipfleet.records.messages import PROBE
+from voipfleet.room import space
 
 
 async def status(service) -> dict:
@@ -39,9 +39,9 @@ async def status(service) -> dict:
         report["listeners"] = [listener.report() for listener in service.listeners]
         report["told"] = {"hosts": len(service.board.routes), "refused": service.board.routes.refused}
         report["sensors"] = [_shown(service, *one) for one in service.sensors.items()]
-    with contextlib.suppress(OSError):  # the folder is not there yet, or on a disk that fails
-        space = os.statvfs(service.config.spooldir)
-        report["disk"] = {"free": space.f_bavail * space.f_frsize, "size": space.f_blocks * space.f_frsize}
+    size, free = space(service.config.spooldir)
+    if size:
+        report["disk"] = {"free": free, "size": size}
     report["laws"] = [{"law": law.name, "missing": law.missing, "holds": law.holds, "text": str(law),
                        "total": law.total, "terms": law.terms}
                       for law in laws(report)]  # fmt: skip

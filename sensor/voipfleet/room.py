@@ -7,6 +7,7 @@ Below the floor what can be missed most easily goes first; records are last, and
 import asyncio
 import logging
 import os
+import shutil
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -38,7 +39,7 @@ class Room:
     def __init__(self, folder: Path, *, min_gb: int, min_percent: int):
         self._folder, self._ballast = folder, folder / "ballast"
         self.givers: list[Giver] = []
-        total = _space(folder)[0]
+        total = space(folder)[0]
         self.floor = floor_of(total, min_gb, min_percent)
         self._reserve = reserve_of(total)
         self._tell_at = 0.0
@@ -106,7 +107,7 @@ class Room:
 
 def free(folder: Path) -> int:
     """Bytes that can still be written there."""
-    return _space(folder)[1]
+    return space(folder)[1]
 
 
 def same_disk(one: Path, other: Path) -> bool:
@@ -117,10 +118,11 @@ def same_disk(one: Path, other: Path) -> bool:
         return False
 
 
-def _space(folder: Path) -> tuple[int, int]:
-    """Bytes of the file system, and of it free; of a folder that cannot be used, as if there were room."""
+def space(folder: Path | str) -> tuple[int, int]:
+    """Bytes of the file system, and of it free; of a folder that is not there yet, or on a disk that fails, 0, and as
+    if there were room."""
     try:
-        said = os.statvfs(folder)
+        said = shutil.disk_usage(folder)
     except OSError:
         return 0, 1 << 62
-    return said.f_blocks * said.f_frsize, said.f_bavail * said.f_frsize
+    return said.total, said.free

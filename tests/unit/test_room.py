@@ -26,7 +26,7 @@ class Disk:
 
     def __init__(self, monkeypatch, folder, free):
         self.free, self.asked = free * MB, []
-        monkeypatch.setattr(room, "_space", lambda _: (100 * MB, self.free))
+        monkeypatch.setattr(room, "space", lambda _: (100 * MB, self.free))
         self.room = Room(folder, min_gb=5, min_percent=1)
         self.room.givers = [self.giver("first", 6), self.giver("second", 100)]
 

@@ -7,7 +7,6 @@ for one of three reasons: the writer was too slow, the disk refused, or no SDP n
 import contextlib
 import logging
 import mmap
-import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from voipfleet.packetstore.retention import DAY_NS, REASONS, Limits
 from voipfleet.packetstore.segment import KINDS, MAX_CAPTURED, MAX_NS, RECORD_HEAD
 from voipfleet.packetstore.staging import DROP, KEEP, WAIT, Open
 from voipfleet.packetstore.writing import Writer
-from voipfleet.room import floor_of, reserve_of
+from voipfleet.room import floor_of, reserve_of, space
 
 log = logging.getLogger("voipfleet.pool")
 __all__ = ["DROP", "KEEP", "WAIT", "PacketStore", "StoreSettings"]
@@ -60,11 +59,7 @@ class StoreSettings:
     @classmethod
     def from_config(cls, config) -> "StoreSettings":
         spool = Path(config.spooldir)
-        try:
-            said = os.statvfs(spool)
-            disk = said.f_blocks * said.f_frsize
-        except OSError:
-            disk = 0
+        disk, _ = space(spool)
         sizes = {kind: getattr(config, f"maxpool{kind}size") for kind in KINDS}
         ages = {kind: getattr(config, f"maxpool{kind}days") for kind in KINDS}
         limits = Limits(
