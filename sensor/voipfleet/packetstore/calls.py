@@ -73,7 +73,7 @@ class CallIndex:
         self.dropped = 0
         self._lock = threading.RLock()  # of the connection
         self._db: sqlite3.Connection | None = None
-        self._fault = ""
+        self.fault = ""  # why the file cannot be used
         self._wake, self._closing = threading.Event(), False
         self._thread = threading.Thread(target=self._run, name="calls", daemon=True)
         self._thread.start()
@@ -97,11 +97,6 @@ class CallIndex:
     def by_number(self, number: str) -> list[Known]:
         """Calls whose caller or callee is exactly this."""
         return self._select("caller = ? OR callee = ?", *[_text(number)] * 2)
-
-    @property
-    def fault(self) -> str:
-        """Why the file cannot be used; empty if it can."""
-        return self._fault
 
     def remove(self, uuid: bytes) -> bool:
         """Forget a call, so that nothing of it is left in the files either; False where the disk refuses that."""
@@ -184,8 +179,8 @@ class CallIndex:
                     self._db = self._db or self._opened()
                     with self._db:
                         done = work(self._db)
-                    if self._fault:
-                        self._fault = ""
+                    if self.fault:
+                        self.fault = ""
                         log.warning("%s: calls are written down again", self._path)
                     return done
                 except (sqlite3.Error, OSError) as error:
@@ -228,8 +223,8 @@ class CallIndex:
         return True
 
     def _tell(self, error: Exception) -> None:
-        if not self._fault:
-            self._fault = str(error)
+        if not self.fault:
+            self.fault = str(error)
             log.error("%s: cannot be used (%s), calls wait in memory; make room on its file system", self._path, error)
 
 

@@ -165,7 +165,7 @@ class Pool:
         known, _ = await self._known(uuid)
         found, unwritten = await self._kept(known) if known else (Plan(), "")
         made = await self._beside(
-            lambda: holds.hold(self._folder, uuid, found, who=who, why=why, floor=self._settings.floor)
+            lambda: holds.hold(self._folder, uuid, found, who=who, why=why, floor=self._settings.limits.floor)
         )
         return {"bytes": made.plan.bytes, "who": made.who, "why": made.why, "at": made.at,
                 "missing": "; ".join(filter(None, (made.missing, unwritten)))}  # fmt: skip

@@ -37,7 +37,8 @@ MB = 1 << 20
 
 @dataclass(frozen=True)
 class StoreSettings:
-    """`savertp`: yes, no, header. `segment`: bytes. `limits`: what of it is kept how long."""
+    """`savertp`: yes, no, header. `segment`: bytes. `limits`: what of it is kept how long; its floor has room for the
+    reserve, so that records need none of this store's."""
 
     folder: Path
     limits: Limits = field(default_factory=Limits)
@@ -45,11 +46,6 @@ class StoreSettings:
     savertp: str = "header"
     savertcp: bool = True
     segment: int = SEGMENT
-
-    @property
-    def floor(self) -> int:
-        """Bytes of the file system that stay free, with room for the reserve: records need none of this store's."""
-        return self.limits.floor
 
     @property
     def saves(self) -> bool:
@@ -97,11 +93,6 @@ class PacketStore:
         self._spare: deque[np.ndarray] = deque(maxlen=2)  # memory of segments that are written, for the next ones
         self._given = self._dropped = self._strangers = 0
         self._writer = Writer(settings.folder, settings.limits, self._spare.append)
-
-    @property
-    def fault(self) -> str:
-        """Why nothing can be kept now; empty if all is well."""
-        return self._writer.fault
 
     def add(
         self,

@@ -45,7 +45,7 @@ class Writer:
         self.begun = self.finished = 0  # segments that were put; that are dealt with
         self._wake = threading.Condition(self.lock)
         self._closing = False
-        self._fault = ""
+        self.fault = ""  # what is wrong now
         self._direct = hasattr(os, "O_DIRECT")
         self._hours: dict[str, int] = {}  # when each folder was changed last (ns), as far as it is known
         self._touched: set[str] = set()  # that were changed here
@@ -101,8 +101,8 @@ class Writer:
                 self._settle(sealed, fine)
 
     def _settle(self, sealed: Sealed, fine: bool) -> None:
-        if fine and self._fault:
-            self._fault = ""
+        if fine and self.fault:
+            self.fault = ""
             log.warning("%s: packets are kept again", self._folder)
         with self.lock:
             self._waiting.popleft()
@@ -247,17 +247,12 @@ class Writer:
         try:
             yield
         except OSError as error:
-            if not self._fault:
-                self._fault = error.strerror or str(error)
+            if not self.fault:
+                self.fault = error.strerror or str(error)
                 log.error("%s: packets cannot be kept (%s), and are counted; make room, or the folder writable",
-                          self._folder, self._fault)  # fmt: skip
+                          self._folder, self.fault)  # fmt: skip
         except Exception:
             log.exception("%s: a segment was lost by a defect, report this", self._folder)
-
-    @property
-    def fault(self) -> str:
-        """What is wrong now; empty if nothing is."""
-        return self._fault
 
     def held(self) -> dict[str, int]:
         """Bytes, and the oldest packets' times, by class; under `lock`."""

@@ -84,7 +84,7 @@ def test_all_at_once(tmp_path):
     pool.close(time.monotonic() + 10)
     assert not faults
     counters = pool.counters
-    assert law(counters) and counters["pool_failed_packets_total"] == 0 and not pool.fault
+    assert law(counters) and counters["pool_failed_packets_total"] == 0 and not pool._writer.fault
     assert all(done[name] for name in ("read", "held", "erased", "given")), done
     assert counters["pool_evicted_segments_total"] > 0
     for key in ERASED:

@@ -176,12 +176,12 @@ def test_a_disk_that_refuses_is_told_once_and_when_it_is_well_again(tmp_path, mo
         for n in range(3):
             pools.give(pool, "sip", [Row(2, START + n, b"s")])
             wait(pool)
-        assert pool.fault == "Input/output error" and law(pool.counters)
+        assert pool._writer.fault == "Input/output error" and law(pool.counters)
     assert pool.counters["pool_failed_packets_total"] == 3 and not pcaps(tmp_path)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
     pools.give(pool, "sip", [Row(2, START + 9, b"s")])
     wait(pool)
-    assert pool.fault == "" and len(pcaps(tmp_path)) == 1
+    assert pool._writer.fault == "" and len(pcaps(tmp_path)) == 1
     told = [record.getMessage() for record in caplog.records]
     assert told == [f"{tmp_path}: packets cannot be kept (Input/output error), and are counted; make room, or the"
                     " folder writable", f"{tmp_path}: packets are kept again"]  # fmt: skip
@@ -218,7 +218,7 @@ def test_a_file_system_that_takes_nothing_past_its_cache(tmp_path, monkeypatch):
         pools.give(pool, "audio", [Row(1, START + n, bytes(400_000 >> 1))] * 2)
         wait(pool)
     pool.close(time.monotonic() + 5)
-    assert sum(map(bool, flags)) == 1 and pool.counters["pool_stored_packets_total"] == 4 and not pool.fault
+    assert sum(map(bool, flags)) == 1 and pool.counters["pool_stored_packets_total"] == 4 and not pool._writer.fault
 
 
 @pytest.mark.parametrize("size", [262_144 - 40, 262_144, 300_001])
@@ -297,8 +297,8 @@ autocleanmingb = 0
 """
     found = StoreSettings.from_config(parse(text, "x"))
     assert found.folder == tmp_path / "pool" and (found.savesip, found.savertp, found.savertcp) == (True, "yes", False)
-    assert found.limits == Limits(1000 * MB, 90 * DAY_NS, {"audio": 320 * MB}, {"sip": 30 * DAY_NS}, found.floor)
-    assert found.floor == 3 * room.reserve_of(shutil.disk_usage(tmp_path).total) > 0
+    assert found.limits == Limits(1000 * MB, 90 * DAY_NS, {"audio": 320 * MB}, {"sip": 30 * DAY_NS}, found.limits.floor)
+    assert found.limits.floor == 3 * room.reserve_of(shutil.disk_usage(tmp_path).total) > 0
     assert found.saves and found.segment <= 20 * MB
     limits = [f"maxpool{kind}{what}" for kind in ("", *segment.KINDS) for what in ("size", "days")]
     nothing = SimpleNamespace(**dict.fromkeys(limits), spooldir=tmp_path / "none", savesip=False, savertp="no",
