@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from traffic import PAYLOAD, START, address, sip, udp_packet, voice
 from voipfleet import memory
+from voipfleet.arrays import run_starts
 from voipfleet.capture.block import Block
 from voipfleet.packetstore.keys import call_key, stream_key
 from voipfleet.packetstore.lookup import plan
@@ -124,7 +125,7 @@ def file_a_call(folder: Path, traffic: Traffic, size: int) -> tuple[Spent, int]:
             rows = np.empty((len(order), 16 + FRAME), np.uint8)
             rows[:, :16] = heads(block.ts[order], block.caplen[order], block.wirelen[order]).view(np.uint8)
             rows[:, 16:] = block.data.reshape(PACKETS, STRIDE)[order, :FRAME]
-            starts = np.nonzero(np.r_[True, call[1:] != call[:-1]])[0].tolist()
+            starts = run_starts(call).tolist()
             for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
                 os.write(files[int(call[start])], memoryview(rows[start:stop]))
             for number, ts, frame in messages:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from voipfleet.arrays import run_starts
 from voipfleet.decode.columns import Packets, be
 
 BEHIND = 64  # how far behind its stream's newest packet a copy may be
@@ -40,7 +41,7 @@ class Copies:
             columns = tuple(column[kept] for column in (index, rows, seq, ts))
             if not len(kept):
                 break
-            starts = np.nonzero(np.r_[True, columns[1][1:] != columns[1][:-1]])[0]
+            starts = run_starts(columns[1])
         if len(kept):
             self._remember(packets, *columns, starts)
         if len(kept) == len(rows):

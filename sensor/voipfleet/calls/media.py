@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from voipfleet.arrays import run_starts
 from voipfleet.calls import stream_scalar as scalar
 from voipfleet.calls.copies import Copies
 from voipfleet.calls.dialog import Endpoint
@@ -98,14 +99,14 @@ class Media:
         rows, seq, ts = rows[order], r.seq[order], packets.ts[r.index][order]
         if not len(rows):
             return
-        starts = np.nonzero(np.r_[True, rows[1:] != rows[:-1]])[0]
+        starts = run_starts(rows)
         copies = self._copies.find(packets, r.index[order], rows, seq, ts, starts)
         if copies is not None:
             self._count("span_duplicates", int(np.count_nonzero(copies)))
             rows, seq, ts, order = (column[~copies] for column in (rows, seq, ts, order))
             if not len(rows):
                 return
-            starts = np.nonzero(np.r_[True, rows[1:] != rows[:-1]])[0]
+            starts = run_starts(rows)
         each = rows[starts]
         self._last[each] = np.maximum(np.maximum.reduceat(ts, starts), self._last[each])
         pt = r.pt[order]

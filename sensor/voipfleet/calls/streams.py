@@ -8,6 +8,7 @@ it bit for bit, however the packets are cut into blocks.
 
 import numpy as np
 
+from voipfleet.arrays import run_starts
 from voipfleet.calls import stream_scalar as scalar
 
 NAMES = [*scalar.FIELDS, *scalar.BURSTS]
@@ -86,7 +87,7 @@ class StreamTable:
         if not len(rows):
             return
         if starts is None:
-            starts = np.nonzero(np.r_[True, rows[1:] != rows[:-1]])[0]
+            starts = run_starts(rows)
         counts = np.diff(np.r_[starts, len(rows)])
         fresh = self.columns["started"][rows[starts]] == 0
         if fresh.any():

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from voipfleet.arrays import each
 from voipfleet.capture.block import ETHERNET, Block
 
 _MACS, TAG = 12, 4  # bytes before the tag, and of it
@@ -31,7 +32,7 @@ def frame(block: Block, index: int) -> tuple[bytes, int]:
 def frames(block: Block, index: np.ndarray, caplen: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The packets at `index`, all of which have lost their tag, `caplen` bytes of each: with the tag, by length. Each
     time which of them (places in `index`) and a row of bytes (uint8) for each."""
-    macs = np.ndarray(len(block.data) - _MACS + 1, f"V{_MACS}", block.data, strides=(1,))
+    macs = each(block.data, _MACS)
     for size in np.unique(caplen).tolist():
         which = np.nonzero(caplen == size)[0]
         at = block.offset[index[which]]
@@ -40,6 +41,6 @@ def frames(block: Block, index: np.ndarray, caplen: np.ndarray) -> Iterator[tupl
         rows[:, _MACS : _MACS + 2] = np.frombuffer(struct.pack("!H", _TPID), np.uint8)
         rows[:, _MACS + 2 : _MACS + TAG] = block.vlan[index[which]].astype(">u2").view(np.uint8).reshape(-1, 2)
         if size > _MACS:
-            rest = np.ndarray(len(block.data) - (size - _MACS) + 1, f"V{size - _MACS}", block.data, strides=(1,))
-            rows[:, _MACS + TAG :] = rest[at + _MACS].view(np.uint8).reshape(len(which), -1)
+            rest = each(block.data, size - _MACS)[at + _MACS]
+            rows[:, _MACS + TAG :] = rest.view(np.uint8).reshape(len(which), -1)
         yield which, rows

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from voipfleet.arrays import each
+
 MAPPED = np.uint64(0xFFFF << 32)  # ::ffff:0:0/96, the upper half of the low word
 
 
@@ -80,7 +82,7 @@ def rows(data: np.ndarray, at: np.ndarray, fields: np.dtype) -> np.ndarray:
     size = fields.itemsize
     if len(data) < size or not len(at):
         return np.zeros(0, fields)
-    return np.ndarray(len(data) - size + 1, f"V{size}", data, strides=(1,))[at].view(fields)
+    return each(data, size)[at].view(fields)
 
 
 def fields(width: int, /, **places: tuple[str, int]) -> np.dtype:

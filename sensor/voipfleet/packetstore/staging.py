@@ -10,6 +10,7 @@ from itertools import count
 
 import numpy as np
 
+from voipfleet.arrays import each, run_starts
 from voipfleet.packetstore.keys import DROP, KEEP, WAIT
 from voipfleet.packetstore.segment import ENTRY, PCAP_HEAD, RECORD_HEAD, encode_index, heads, pcap_head
 
@@ -36,11 +37,6 @@ class _Chunk:
 
     rows: np.ndarray
     numbers: np.ndarray
-
-
-def _each(data: np.ndarray, size: int) -> np.ndarray:
-    """Every `size` bytes of `data`, wherever they begin: a view."""
-    return np.ndarray(len(data) - size + 1, f"V{size}", data, strides=(1,))
 
 
 class Open:
@@ -81,7 +77,7 @@ class Open:
     def _copy_by_length(self, records: np.ndarray, offset: np.ndarray, caplen: np.ndarray, data: np.ndarray) -> None:
         order = np.argsort(caplen.astype(np.uint16) if int(caplen.max()) < 1 << 16 else caplen, kind="stable")
         lengths = caplen[order]
-        starts = np.nonzero(np.r_[True, lengths[1:] != lengths[:-1]])[0]
+        starts = run_starts(lengths)
         counts = np.diff(np.r_[starts, len(order)])
         many = counts >= FEW
         for start, number in zip(starts[many].tolist(), counts[many].tolist(), strict=True):
@@ -98,7 +94,7 @@ class Open:
         rows = np.empty((len(offset), RECORD_HEAD + length), np.uint8)
         rows[:, :RECORD_HEAD] = records
         if length:
-            rows[:, RECORD_HEAD:] = _each(data, length)[offset].view(np.uint8).reshape(len(offset), length)
+            rows[:, RECORD_HEAD:] = each(data, length)[offset].view(np.uint8).reshape(len(offset), length)
         self._chunks.append(_Chunk(rows.reshape(-1).view(f"V{RECORD_HEAD + length}"), numbers))
 
     def _note(self, keys: np.ndarray, ts: np.ndarray, sizes: np.ndarray) -> None:
@@ -120,7 +116,7 @@ class Open:
         keys, ts, sizes = (np.concatenate(column) for column in (self._keys, self._ts, self._sizes))
         order = _order(keys, ts)
         sorted_keys, sorted_sizes = keys[order], sizes[order]
-        starts = np.nonzero(np.r_[True, sorted_keys[1:] != sorted_keys[:-1]])[0]
+        starts = run_starts(sorted_keys)
         counts = np.diff(np.r_[starts, len(order)])
         lengths = np.add.reduceat(sorted_sizes, starts)
         verdicts = np.zeros(len(starts), np.int8)
@@ -149,7 +145,7 @@ class Open:
             if len(order) < self.packets and (at < 0).any():
                 rows, at = rows[at >= 0], at[at >= 0]
             if len(at):
-                _each(image, rows.itemsize)[at] = rows
+                each(image, rows.itemsize)[at] = rows
         view = memoryview(image)
         for number, record in self._singles:
             if (at := int(places[number])) >= 0:
