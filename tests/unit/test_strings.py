@@ -18,7 +18,7 @@ from voipfleet.central.search import Order
 from voipfleet.central.store import Peer, Store
 from voipfleet.cli import main
 from voipfleet.csvout import write_csv
-from voipfleet.filters import Filter, Number
+from voipfleet.filters import Filter, Number, Pattern
 from voipfleet.records.messages import Batch
 from voipfleet.show import print_calls
 from voipfleet.show_call import print_call
@@ -92,7 +92,7 @@ def test_rows_are_literal(calls, tmp_path):
     assert {call.call_id: call.user_agent_caller for call in store.calls(limit=0)} == known
     for call in calls:
         assert call.call_id in {found.call_id for found in store.search(Query(call_id=call.call_id), Order()).calls}
-        number = Number(("", call.caller.casefold(), ""), domain=False)
+        number = Number((Pattern(("", call.caller.casefold(), "")),))
         assert store.search(Query(Filter(number=number)), Order()).calls or not call.caller
     store.close()
     assert sorted(path.name.split("-")[0] for path in tmp_path.iterdir()) == ["calls.db"]
