@@ -127,6 +127,7 @@ WANTED = [
 def test_searches_find_what_the_filter_takes(store, monkeypatch, many):
     """By partitions, with the indexes that it is told, also where every way is crowded."""
     monkeypatch.setattr(ways, "MANY", many)
+    monkeypatch.setattr(search, "NEAR", 0 if many > 3 else 50)
     found = some_calls(240)
     ingest(store, found)
     for said in WANTED:
@@ -160,10 +161,12 @@ def test_the_server_counts_as_one_does_by_hand(store, by):
 def test_names_are_held_to_the_byte(store):
     """To the collation of the database they are all the same."""
     sites = ["Hq", "hq", "hq ", "h\u00e9q"]
-    ingest(store, [call(site=site, call_id=site, setup_time=NOON + n) for n, site in enumerate(sites)])
+    pdds = [0.1, 5.0, 12.0, 0.3]
+    ingest(store, [call(site=site, call_id=site, setup_time=NOON + n, pdd=pdds[n]) for n, site in enumerate(sites)])
     for by in ("site", "sensor"):
         assert store.figures(Query(), by)[-1]["attempts"] == 4
-    assert {one["group"] for one in store.figures(Query(), "site")} == {*sites, "all"}
+    figures = {one["group"]: one["pdd_p95"] for one in store.figures(Query(), "site")}
+    assert figures == dict(zip(sites, pdds, strict=True)) | {"all": 12.0}
     for site in sites:
         for query in (Query(site=site), Query(call_id=site)):
             assert [one.site for one in store.search(query, search.order("setup_time")).calls] == [site]

@@ -104,7 +104,7 @@ def _name(by: str, group) -> str:
     if by in ("hour", "day"):
         moment = datetime.datetime.fromtimestamp(int(group) // 10**9, datetime.UTC)
         return moment.strftime("%Y-%m-%dT%H:00Z" if by == "hour" else "%Y-%m-%d")
-    return bytes(group).decode("utf-8", "replace") or "unknown"
+    return group or "unknown"
 
 
 # -- by the server -------------------------------------------------------------------------------
@@ -124,7 +124,9 @@ def _counted(connection: sa.Connection, query: Query, by: str) -> dict:
             steps[min(found.step(), groups[None].step())].append(group)
     if not steps:
         return groups
-    least = [sa.case(*((column.in_(some), step) for step, some in steps.items()), else_=0.0) for column in columns]
+    # The lowest first: to MariaDB's collation a name may be several.
+    least = [sa.case(*((column.in_(some), step) for step, some in sorted(steps.items())), else_=0.0)
+             for column in columns]  # fmt: skip
     slow = _of_index(connection, which, [*columns, calls.c.pdd]).where(sa.or_(*(calls.c.pdd >= one for one in least)))
     for *of, pdd in connection.execute(slow):
         for group in {*of, None}:
@@ -139,7 +141,7 @@ def _groups(by: str) -> list[sa.ColumnElement]:
     if by in ("hour", "day"):
         moment, unit = calls.c.setup_time, HOUR if by == "hour" else 24 * HOUR
         return [(moment - moment % unit).label("moment")]
-    return [sa.cast(calls.c[by], sa.LargeBinary)]  # to the byte: to MariaDB's collation Hq and hq are the same
+    return [calls.c[by]]
 
 
 def _sums(connection: sa.Connection, which: list[conditions.Sql], groups: list[sa.ColumnElement]) -> sa.Select:
@@ -159,7 +161,10 @@ def _sums(connection: sa.Connection, which: list[conditions.Sql], groups: list[s
         number(sa.and_(answered, verdict.op("&")(facts.ONE_WAY) != 0)).label("one_way"),
         *(number(calls.c.pdd >= step).label(f"over{n}") for n, step in enumerate(STEPS)),
     ]  # fmt: skip
-    return _of_index(connection, which, columns).group_by(*groups)
+    exactly = []
+    if connection.dialect.name != "sqlite":  # to the byte: to MariaDB's collation Hq and hq are the same
+        exactly = [sa.func.crc32(group) for group in groups if group is calls.c.site or group is calls.c.sensor]
+    return _of_index(connection, which, columns).group_by(*groups, *exactly)
 
 
 def _which(connection: sa.Connection, query: Query) -> list[conditions.Sql]:
@@ -222,4 +227,4 @@ def _groups_of(call: CallRecord, by: str) -> set:
         return {facts.packed(call.src), facts.packed(call.dst)}
     if by in ("hour", "day"):
         return {call.setup_time - call.setup_time % (HOUR if by == "hour" else 24 * HOUR)}
-    return {getattr(call, by).encode("utf-8", "replace")}
+    return {getattr(call, by)}

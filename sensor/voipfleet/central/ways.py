@@ -28,7 +28,7 @@ class Ways:
         self._times = conditions.times(query)
         self.row = sa.literal_column("calls.rowid" if self._on_sqlite else "calls.id", sa.BigInteger)
         self.wanted = conditions.conditions(query, self._has_media())
-        self.far = False
+        self.far = bool(self.wanted)
 
     def of(self, index: str, *columns: sa.ColumnElement) -> sa.Select:
         """MariaDB guesses badly with ORDER BY and LIMIT, so it is told the index. SQLite has few enough calls."""
@@ -43,15 +43,14 @@ class Ways:
 
     def best(self, timely: bool) -> Way | None:
         """None: along the time. `timely`: the calls are wanted in the order of time, and may be some of the way."""
-        self.far = bool(self.wanted)
         if not self.wanted:
             return None
         count = self._count([("calls_facts", sa.true())], timely=True)[0]
-        best, least = None, (count if count < MANY else EVERYTHING) * self._price("calls_facts", frozenset())
+        best, least = None, (count if count < MANY else EVERYTHING) * self.price("calls_facts", frozenset())
         for way in conditions.ways(self._query, self._present() if conditions.has_verdict(self._query) else []):
             counts = self._count(way.parts, way.timely)
             priced = zip(way.parts, counts, strict=False)  # what comes after MANY was not counted
-            cost = sum(count * self._price(index, way.decides) for (index, _), count in priced)
+            cost = sum(count * self.price(index, way.decides) for (index, _), count in priced)
             if many := sum(counts) >= MANY:
                 if not (way.timely and timely):
                     continue
@@ -68,7 +67,8 @@ class Ways:
         """What calls have still to be held to."""
         return [one for one in self.wanted if one.option not in decided]
 
-    def _price(self, index: str, decided: frozenset[str]) -> int:
+    def price(self, index: str, decided: frozenset[str]) -> int:
+        """What a look at one call costs, by that index, where what it decided need not be asked."""
         return 1 if all(one.of <= COVERED[index] and not one.dear for one in self.left(decided)) else DEAR
 
     def _has_media(self) -> bool:

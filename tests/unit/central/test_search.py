@@ -60,10 +60,11 @@ def filtered(said: dict) -> Filter:
     max_examples=12, deadline=None, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck)
 )
 @given(found=st.lists(_calls, max_size=25), asked=st.lists(_wanted, min_size=3, max_size=3), limit=st.integers(1, 7),
-       many=st.sampled_from([2, 100_000]))  # fmt: skip
-def test_the_search_finds_what_the_filter_takes(store, monkeypatch, found, asked, limit, many):
+       many=st.sampled_from([2, 100_000]), near=st.sampled_from([0, 4, 20_000]))  # fmt: skip
+def test_the_search_finds_what_the_filter_takes(store, monkeypatch, found, asked, limit, many, near):
     """Also where every way has more calls than are counted. In any order, page by page."""
     monkeypatch.setattr(ways, "MANY", many)
+    monkeypatch.setattr(search, "NEAR", near)
     with store._engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM calls")
         connection.exec_driver_sql("DELETE FROM link_cursor")
