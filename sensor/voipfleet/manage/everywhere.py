@@ -1,10 +1,9 @@
 """One command at several hosts, this one among them: what each says, and which could not. Each is in the audit log."""
 
 import asyncio
-import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 from voipfleet.asking.messages import MAX_HOPS, Unreached
 from voipfleet.errors import VoipfleetError
@@ -34,9 +33,9 @@ async def each(service, request: Request, command: str, asked: Asked, work: Work
     places, done, missed = asyncio.Semaphore(AT_ONCE), [], []
     who = hosts.asker(service, request)
     later = service.later if command == "erase" else None
-    asked = _for_hosts(asked)
+    asked = [(uuid, arguments | ({"here": True} if "uuid" in arguments else {})) for uuid, arguments in asked]
     if later:
-        await later.begin(_others(service, asked), who)
+        await later.begin([one for one in asked if one[0] != service.own_uuid], who)
 
     def is_kept(uuid: bytes, arguments: dict) -> bool:
         return bool(later and later.keeps(uuid, arguments, who))
@@ -64,29 +63,6 @@ async def each(service, request: Request, command: str, asked: Asked, work: Work
     here = [one for one in asked if one[0] != service.own_uuid or service.pool is not None or len(asked) == 1]
     await asyncio.gather(*(one(*host) for host in here))
     return done, missed
-
-
-@contextlib.asynccontextmanager
-async def prepared(service, request: Request, first: dict, asked: Asked) -> AsyncIterator[None]:
-    """While `first` is erased from the database, it is on the disk who will be asked to erase after that."""
-    if not (later := service.later):
-        yield
-        return
-    orders, who = _others(service, _for_hosts(asked)), hosts.asker(service, request)
-    await later.prepare(orders, who, first)
-    try:
-        yield
-    except VoipfleetError:
-        await later.unprepare(orders, who)
-        raise
-
-
-def _for_hosts(asked: Asked) -> Asked:
-    return [(uuid, arguments | ({"here": True} if "uuid" in arguments else {})) for uuid, arguments in asked]
-
-
-def _others(service, asked: Asked) -> Asked:
-    return [one for one in asked if one[0] != service.own_uuid]
 
 
 async def _of_host(service, request: Request, uuid: bytes, command: str, arguments: dict, work: Work) -> dict:

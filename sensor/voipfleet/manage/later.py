@@ -20,9 +20,6 @@ MAX_WAITING = 10_000  # of all hosts
 LOOK = 5.0  # s between looks who is back
 AGAIN, LONGEST = 60.0, 3600.0  # s until a host that did not answer is asked again; the pause doubles, up to the second
 AT_ONCE = 8  # hosts: one of an older release never answers, and must not keep others waiting
-_FIELDS = {"sensor", "arguments", "who"}  # of an order
-
-Orders = list[tuple[bytes, dict]]  # uuid of the host, arguments for it
 
 
 class Later:
@@ -50,23 +47,15 @@ class Later:
     def waiting(self) -> list[dict]:
         return list(self._waiting.values())
 
-    async def prepare(self, orders: Orders, who: str, first: dict) -> None:
-        """What hosts (uuid, arguments) will be asked once `first` ({"uuid"} or {"number"}) is erased from the database:
-        a kill between both must not lose whom to ask. A hold may still forbid it, so until `begin` nobody is asked."""
-        await self._add([_order(*order, who) | {"first": first} for order in orders])
-
-    async def unprepare(self, orders: Orders, who: str) -> None:
-        """Nothing was erased from the database."""
-        keys = [_key(_order(*order, who)) for order in orders]
-        self._asked.difference_update(keys)
-        for key in keys:
-            if "first" in self._waiting.get(key, ()):
-                del self._waiting[key]
-        await self._save()
-
-    async def begin(self, orders: Orders, who: str) -> None:
-        """Whom is about to be asked; `keeps` says what of it is on the disk after this."""
-        await self._add([_order(*order, who) for order in orders])
+    async def begin(self, orders: list[tuple[bytes, dict]], who: str) -> None:
+        """What hosts (uuid, arguments) are about to be asked; `keeps` says what of it is on the disk after this."""
+        made = {_key(one): one for one in (_order(*order, who) for order in orders)}
+        new = [key for key in made if key not in self._waiting][: max(0, MAX_WAITING - len(self._waiting))]
+        self._asked |= made.keys()
+        self._waiting |= {key: made[key] for key in new}
+        if new and not await self._save():
+            for key in new:
+                self._waiting.pop(key, None)
 
     async def ended(self, host: bytes, arguments: dict, who: str, *, over: bool) -> None:
         """`over`: it is done there, or that host says why not. Otherwise it is asked again when it can be."""
@@ -83,47 +72,17 @@ class Later:
         try:
             while True:
                 await asyncio.sleep(LOOK)
-                await self._settle(service)
                 self._look(service)
         finally:
             await end_all(*self._tasks.values())
 
     # -- inside --------------------------------------------------------------------------------------
 
-    async def _add(self, orders: list[dict]) -> None:
-        """What is there already stays as it is, or is not only prepared any more."""
-        made = {_key(one): one for one in orders}
-        self._asked |= made.keys()
-        begun = {key: one for key, one in made.items() if "first" in self._waiting.get(key, ()) and "first" not in one}
-        new = [key for key in made if key not in self._waiting][: max(0, MAX_WAITING - len(self._waiting))]
-        self._waiting |= begun | {key: made[key] for key in new}
-        if (new or begun) and not await self._save():
-            for key in new:
-                self._waiting.pop(key, None)
-
-    async def _settle(self, service) -> None:
-        """What an earlier process had prepared is erased from the database, or a hold forbids it."""
-        for key, one in list(self._waiting.items()):
-            if "first" not in one or key in self._asked:
-                continue
-            try:
-                if not service.stored:
-                    raise VoipfleetError("there is no database here any more")
-                uuid, number = as_uuid(one["first"].get("uuid", "")), one["first"].get("number")
-                await service.stored.call(service.stored.store.erase, None if number else uuid, number)
-                self._waiting[key] = {name: value for name, value in one.items() if name != "first"}
-            except VoipfleetError as error:
-                if getattr(error, "temporary", False):
-                    return
-                log.warning("what was ordered to be erased before the last start is not: %s", error)
-                del self._waiting[key]
-            await self._save()
-
     def _look(self, service) -> None:
         """Begin with those that are back and were asked the longest ago; a task a host."""
         by_host: dict[str, list[dict]] = {}
         for key, one in self._waiting.items():
-            if key not in self._asked and "first" not in one:
+            if key not in self._asked:
                 by_host.setdefault(one["sensor"], []).append(one)
         self._tried = {host: tried for host, tried in self._tried.items() if host in by_host}
         due = {host: self._tried.get(host, (0.0, 0.0))[0] for host in by_host if host not in self._tasks}
@@ -205,12 +164,12 @@ def _order(host: bytes, arguments: dict, who: str) -> dict:
 
 
 def _key(one: dict) -> str:
-    return json.dumps({name: one[name] for name in _FIELDS}, sort_keys=True)
+    return json.dumps(one, sort_keys=True)
 
 
 def _sound(one) -> bool:
-    """Whether that is an order, as `_order` and `prepare` make them."""
-    if not isinstance(one, dict) or set(one) - {"first"} != _FIELDS or not isinstance(one.get("first", {}), dict):
+    """Whether that is an order, as `_order` makes them."""
+    if not isinstance(one, dict) or set(one) != {"sensor", "arguments", "who"}:
         return False
     return isinstance(one["sensor"], str) and bool(as_uuid(one["sensor"])) and isinstance(one["arguments"], dict) and (
         isinstance(one["who"], str))  # fmt: skip

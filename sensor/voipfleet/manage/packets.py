@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from voipfleet.errors import VoipfleetError
 from voipfleet.manage import hosts
-from voipfleet.manage.everywhere import Work, each, prepared
+from voipfleet.manage.everywhere import Work, each
 from voipfleet.manage.onrecord import on_record
 from voipfleet.manage.own import as_object, store_of
 from voipfleet.manage.request import LISTENERS, Request
@@ -84,10 +84,7 @@ async def _erase(service, request: Request) -> dict:
     erased = {}
 
     async def records(uuid: bytes) -> list[Part]:
-        found = await service.stored.call(service.stored.store.find_call, uuid.hex())
-        asked = [(origin, {"uuid": part.hex()}) for part, origin in (found[1] if found else ())]
-        async with prepared(service, request, {"uuid": uuid.hex()}, asked):
-            parts = await service.stored.call(service.stored.store.erase, uuid)
+        parts = await service.stored.call(service.stored.store.erase, uuid)
         if not parts:
             raise _unknown(service)
         erased["records"] = len(parts)
@@ -97,9 +94,8 @@ async def _erase(service, request: Request) -> dict:
 
 
 async def _erase_number(service, request: Request, number: str) -> dict:
+    parts = await _records_of(service, request, number)
     known = [known.uuid for known in service.board.routes]
-    async with prepared(service, request, {"number": number}, [(uuid, {"number": number}) for uuid in known]):
-        parts = await _records_of(service, request, number)
     asked = [(uuid, {"number": number}) for uuid in dict.fromkeys([service.own_uuid, *known, *dict(parts).values()])]
     done, missed = await each(service, request, "erase", asked, lambda pool, _: pool.erase(number))
     try:  # records that were on their way when the first were erased

@@ -1,5 +1,6 @@
 """`voipfleet pcap`: one file of what several sensors have, whatever happens to them on the way."""
 
+import functools
 import json
 import os
 import re
@@ -182,7 +183,9 @@ def test_ctrl_c_leaves_what_came(fleet, play, capfd, tmp_path):
     gate = fleet.holdings[1].gate = threading.Event()
     fleet.holdings[1].breaks = [8192]
     words = [sys.executable, "-m", "voipfleet", "pcap", "one@x", "--config", str(fleet.config), "-o", "a.pcap"]
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    # A shell's background job, as this run may be one, has SIGINT ignored, and so would the command.
+    not_ignored = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, preexec_fn=not_ignored)
     part = tmp_path / "a.pcap.branch2.part"
     until = time.monotonic() + 20
     while time.monotonic() < until and not (part.exists() and part.stat().st_size == 8192):

@@ -218,53 +218,6 @@ async def test_what_was_not_done_when_this_instance_ended_is_done_after_the_next
     assert one.pool.done == [("erase", PART)]
 
 
-@pytest.mark.parametrize("what", [{"uuid": CALL.hex()}, {"number": "5"}])
-async def test_a_kill_between_the_database_and_the_hosts_loses_nobody(tmp_path, what):
-    """Whether or not the database had erased: the next process erases there first, then asks."""
-    hq, one = center(tmp_path), Instance(ONE, "one", pool=Pool({PART: 9}))
-    store, killed = hq.stored.store, asyncio.Event()
-
-    async def call(function, *arguments):
-        if function == store.erase:
-            killed.set()
-            await asyncio.sleep(60)
-        return function(*arguments)
-
-    hq.stored.call = call
-    async with joined(one.board, hq.board, uuid=ONE, name="one", central=HQ):
-        asking = asyncio.create_task(erase(hq, **what))
-        await killed.wait()
-        written = (tmp_path / later.FILE).read_bytes()
-        for task in [asking, *tasks._going]:
-            task.cancel()
-        await asyncio.gather(asking, return_exceptions=True)
-    (tmp_path / later.FILE).write_bytes(written)
-    again = center(tmp_path)
-    assert len(again.later.waiting) == 1 and not again.stored.store.done
-    async with at_work(again), joined(one.board, again.board, uuid=ONE, name="one", central=HQ):
-        await until(lambda: not again.later.waiting)
-    assert one.pool.done == [("erase", PART if "uuid" in what else "5")]
-    assert again.stored.store.done[0] == ((CALL, None) if "uuid" in what else (None, "5"))
-
-
-async def test_what_a_hold_forbids_is_asked_of_nobody_also_after_a_kill(tmp_path, caplog):
-    hq, one = center(tmp_path), Instance(ONE, "one", pool=Pool({PART: 9}))
-
-    def held(*_):
-        raise VoipfleetError("1 of the calls to erase are held")
-
-    hq.stored.store.erase = held
-    with pytest.raises(VoipfleetError, match="are held"):
-        await erase(hq, uuid=CALL.hex())
-    assert not hq.later.waiting and json.loads((tmp_path / later.FILE).read_text()) == []
-    await hq.later.prepare([(ONE, {"uuid": PART.hex(), "here": True})], "ann@hq", {"uuid": CALL.hex()})
-    again = center(tmp_path)
-    again.stored.store.erase = held
-    async with at_work(again), joined(one.board, again.board, uuid=ONE, name="one", central=HQ):
-        await until(lambda: not again.later.waiting)
-    assert one.pool.done == [] and "are held" in caplog.text
-
-
 async def test_records_that_a_host_had_to_send_are_erased_after_it_has_erased(tmp_path):
     hq, one, away = center(tmp_path), Instance(ONE, "one", pool=Pool({})), []
     store = hq.stored.store
