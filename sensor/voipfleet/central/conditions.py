@@ -257,7 +257,8 @@ def _address(address: filters.Address, media: bool) -> Condition:
     if media:
         there = sa.exists().where(ends.c.address == network.network_address.packed)
         either.append(there.where(ends.c.setup_time == calls.c.setup_time).correlate(calls))
-    return Condition("address", sa.or_(*either), frozenset(("src_ip", "dst_ip")), exact=False, dear=media)
+    exact = address.port is None and not media
+    return Condition("address", sa.or_(*either), frozenset(("src_ip", "dst_ip")), exact, dear=media)
 
 
 def _inside(column: sa.Column, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> Sql:
