@@ -14,6 +14,7 @@ class VoipfleetError(Exception):
     """One sentence for a person (`what is wrong; what to do`) and the exit code that goes with it."""
 
     exit_code = FAILURE
+    temporary = False  # the same may be done a little later
 
 
 class UsageError(VoipfleetError):

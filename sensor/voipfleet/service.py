@@ -27,7 +27,8 @@ from voipfleet.config import Config
 from voipfleet.duties import duties, mode
 from voipfleet.engine_process import EngineProcess
 from voipfleet.errors import VoipfleetError
-from voipfleet.manage import settings, table
+from voipfleet.manage import packets, settings, table
+from voipfleet.manage.begun import Begun
 from voipfleet.manage.later import Later
 from voipfleet.manage.local import Manager
 from voipfleet.metrics.counting import Counting
@@ -55,6 +56,7 @@ class Service:
         self.engine = self.intake = self.uplink = self.packets = self.stored = self.audit = self.room = None
         self.board: Switchboard | None = None
         self.later: Later | None = None
+        self.begun: Begun | None = None
         self.pool = None  # the packets that are kept here (manage.packets says what it can)
         self.live: dict[str, Callable[[Config], Awaitable[None]]] = {}  # what applies keys that can change
         self.refusals: dict[tuple[str, str], float] = {}
@@ -104,6 +106,7 @@ class Service:
             if self.stored:
                 self._background(connections.remember(self))
                 self._background(self.later.run(self))
+                self._background(self.begun.run(functools.partial(packets.carry_out, self)))
             if self.uplink:
                 self._background(self.uplink.run())
             elif self.stored:
@@ -207,7 +210,7 @@ class Service:
         from voipfleet.central.url import database_url
 
         self.stored = StoreThread(Store(database_url(self.config)), self.name)
-        self.later = Later(Path(self.config.spooldir))
+        self.later, self.begun = Later(Path(self.config.spooldir)), Begun(Path(self.config.spooldir))
         try:
             await self.stored.prepare()
         except StoreUnavailable:

@@ -63,6 +63,9 @@ class Store:
     def find_call(self, text):
         return self.records.get(text)
 
+    def parts_of(self, uuid):
+        return self.records[uuid.hex()][1] if uuid.hex() in self.records else []
+
     def hold(self, uuid, who, why):
         self.held.add(uuid.hex())
 
@@ -98,7 +101,7 @@ class Instance:
             interface=("eth0",), filter=None, snaplen=3200, server_bind=None, mirror_bind=None, mirror_destination=None,
             packetbuffer_sender=False, server_destination=None, values={})  # fmt: skip
         self.sensors, self.refusals, self.live, self.audit, self.engine = {}, {}, {}, [], None
-        self.later, self.ready = None, True
+        self.later, self.begun, self.ready = None, None, True
         self.intake = SimpleNamespace(open_calls=OpenCalls())
         self.board = Switchboard(uuid, name, self._answers, lambda behind, via: None)
 

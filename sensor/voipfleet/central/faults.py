@@ -23,6 +23,8 @@ _REMEDIES = {
 class StoreUnavailable(VoipfleetError):
     """The database does not answer, or is not ready; nothing was acknowledged."""
 
+    temporary = True
+
 
 def sentence(place: str, error: SQLAlchemyError) -> str:
     """`place` as voipfleet.central.url.place() says it. The statement and its values, personal data, stay out."""

@@ -35,6 +35,14 @@ def find(connection: sa.Connection, text: str) -> tuple[CallRecord, list[Part]] 
     return None
 
 
+def parts_of(connection: sa.Connection, uuid: bytes) -> list[Part]:
+    """What the call with this uuid, or with a part of this uuid, is made of; no record is read for it."""
+    if (row := _row_of(connection, uuid)) is None:
+        return []
+    origin = connection.execute(sa.select(schema.calls.c.origin).where(schema.calls.c.uuid == row).limit(1)).scalar()
+    return parts(connection, row) or [(row, origin or b"")]
+
+
 def as_uuid(text: str) -> bytes:
     """Empty where it is no uuid."""
     digits = text.replace("-", "").strip()

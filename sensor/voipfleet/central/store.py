@@ -132,6 +132,11 @@ class Store:
         with self._asking() as connection:
             return keeping.find(connection, text)
 
+    def parts_of(self, uuid: bytes) -> list[tuple[bytes, bytes]]:
+        """What the call of this uuid was made of, as find_call() says; empty where there is none."""
+        with self._asking() as connection:
+            return keeping.parts_of(connection, uuid)
+
     def hold(self, uuid: bytes, who: str, why: str) -> None:
         """Keep a call against retention and erasure. VoipfleetError where it is not here."""
         with self._guard(), self._engine.begin() as connection:

@@ -12,7 +12,7 @@ from voipfleet.asking.messages import Unreached
 from voipfleet.errors import VoipfleetError
 from voipfleet.manage.request import as_uuid
 from voipfleet.tasks import end_all
-from voipfleet.whole import put
+from voipfleet.whole import put, sync_folder
 
 log = logging.getLogger("voipfleet.manager")
 FILE = "erase.json"
@@ -32,6 +32,7 @@ class Later:
         self._tried: dict[str, tuple[float, float]] = {}  # host -> when it is asked again, and the pause until then
         self._tasks: dict[str, asyncio.Task] = {}  # by host
         self._turn, self._changed, self._saved = asyncio.Lock(), 0, 0
+        self._path.with_suffix(".new").unlink(missing_ok=True)  # of an earlier release that was killed while writing
         try:
             found = json.loads(self._path.read_text("utf-8"))
             self._waiting = {_key(one): one for one in found if _sound(one)}
@@ -153,6 +154,7 @@ class Later:
     def _write(self, waiting: list[dict]) -> bool:
         try:
             put(self._path, json.dumps(waiting).encode())
+            sync_folder(self._path.parent)
         except OSError as error:
             log.error("%s: cannot be written (%s); make room there", self._path, error.strerror)
             return False

@@ -1,19 +1,22 @@
 """Commands about the packets of calls: who has them, fetch, hold, release, erase. Each is in the audit log."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 
+from voipfleet.asking.asker import no_data
 from voipfleet.errors import VoipfleetError
 from voipfleet.manage import hosts
+from voipfleet.manage.begun import Note
 from voipfleet.manage.everywhere import Work, each
 from voipfleet.manage.onrecord import on_record
 from voipfleet.manage.own import as_object, store_of
-from voipfleet.manage.request import LISTENERS, Request
+from voipfleet.manage.request import ALL, LISTENERS, Request
 from voipfleet.tasks import to_its_end
 
 MAX_OFFSET = 1 << 50
 
 Part = tuple[bytes, bytes]  # its uuid, and that of the host that has it
-Record = Callable[[bytes], Awaitable[list[Part] | None]]
+Record = Callable[[bytes], Awaitable[None]]
 
 
 async def find(service, request: Request) -> dict:
@@ -49,19 +52,19 @@ async def hold(service, request: Request) -> dict:
         why = request.text("why", "")
 
     async def record(uuid: bytes) -> None:
-        await service.stored.call(service.stored.store.hold, uuid, request.who, why)
+        await _stored(service, service.stored.store.hold, uuid, request.who, why)
 
-    return await _of_call(service, request, "hold", {"why": why}, record,
-                          lambda pool, uuid: pool.hold(uuid, request.who, why))  # fmt: skip
+    return await _of_call(service, request, "hold", {"why": why}, lambda pool, uuid: pool.hold(uuid, request.who, why),
+                          record)  # fmt: skip
 
 
 async def release(service, request: Request) -> dict:
     """Give a held call back to retention."""
 
     async def record(uuid: bytes) -> None:
-        await service.stored.call(service.stored.store.release, uuid)
+        await _stored(service, service.stored.store.release, uuid)
 
-    return await _of_call(service, request, "release", {}, record, lambda pool, uuid: pool.release(uuid))
+    return await _of_call(service, request, "release", {}, lambda pool, uuid: pool.release(uuid), record)
 
 
 async def erase(service, request: Request) -> dict:
@@ -69,6 +72,12 @@ async def erase(service, request: Request) -> dict:
     them is held there, nothing is erased. To its end, also where whoever asked goes away: what was begun would be
     neither here nor gone."""
     return await to_its_end(_erase(service, request))
+
+
+async def carry_out(service, note: Note) -> None:
+    """An erasure that an earlier process had begun, or for which the database did not answer."""
+    what = {"number": note.number} if note.number else {"uuid": note.call}
+    await _carry_out(service, Request(what, note.who, ALL, no_data), note, again=True)
 
 
 # -- inside ------------------------------------------------------------------------------------------
@@ -79,27 +88,40 @@ async def _erase(service, request: Request) -> dict:
         number = request.text("number", "")
         if bool(number) == ("uuid" in request.arguments):
             raise VoipfleetError("erase: give a call or a number, one of both")
-    if number:
-        return await _erase_number(service, request, number)
-    erased = {}
+        uuid = b"" if number else request.uuid()
+    if uuid and not _by_record(service, request):
+        return await _of_call(service, request, "erase", {}, lambda pool, uuid: pool.erase(uuid))
+    places = [(known.uuid, b"") for known in service.board.routes]
+    if uuid:
+        with _sound(service, request, "erase"):
+            places = [(origin, part) for part, origin in await _stored(service, service.stored.store.parts_of, uuid)]
+    note = Note(request.who, uuid.hex(), number, [(place.hex(), part.hex()) for place, part in places])
+    async with service.begun.noted(note) if service.begun else nullcontext():
+        return await _carry_out(service, request, note)
 
-    async def records(uuid: bytes) -> list[Part]:
-        parts = await service.stored.call(service.stored.store.erase, uuid)
-        if not parts:
+
+async def _carry_out(service, request: Request, note: Note, *, again: bool = False) -> dict:
+    """`again`: the database may have erased already."""
+    if note.number:
+        return await _erase_number(service, request, note)
+    with on_record(service, "erase", request.who, sensor=service.name, call=note.call):
+        parts = await _stored(service, service.stored.store.erase, bytes.fromhex(note.call))
+        if not parts and not again:
             raise _unknown(service)
-        erased["records"] = len(parts)
-        return parts
+    asked = [(origin.hex(), part.hex()) for part, origin in parts] + note.hosts
+    asked = [(bytes.fromhex(origin), {"uuid": part}) for origin, part in dict.fromkeys(asked)]
+    done, missed = await each(service, request, "erase", asked, lambda pool, uuid: pool.erase(uuid))
+    return {"records": len(parts), "done": done, "missed": missed}
 
-    return erased | await _of_call(service, request, "erase", {}, records, lambda pool, uuid: pool.erase(uuid))
 
-
-async def _erase_number(service, request: Request, number: str) -> dict:
-    parts = await _records_of(service, request, number)
-    known = [known.uuid for known in service.board.routes]
-    asked = [(uuid, {"number": number}) for uuid in dict.fromkeys([service.own_uuid, *known, *dict(parts).values()])]
-    done, missed = await each(service, request, "erase", asked, lambda pool, _: pool.erase(number))
+async def _erase_number(service, request: Request, note: Note) -> dict:
+    parts = await _records_of(service, request, note.number)
+    known = [service.own_uuid, *(bytes.fromhex(host) for host, _ in note.hosts)]
+    known += [known.uuid for known in service.board.routes]
+    asked = [(uuid, {"number": note.number}) for uuid in dict.fromkeys([*known, *dict(parts).values()])]
+    done, missed = await each(service, request, "erase", asked, lambda pool, _: pool.erase(note.number))
     try:  # records that were on their way when the first were erased
-        parts += await _records_of(service, request, number, only_faults=True)
+        parts += await _records_of(service, request, note.number, only_faults=True)
     except VoipfleetError as error:
         fault = f"{error}; records that came meanwhile may be left"
         missed.append({"sensor": service.own_uuid.hex(), "name": service.name, "error": fault, "later": False})
@@ -111,7 +133,7 @@ async def _records_of(service, request: Request, number: str, only_faults: bool 
     if not service.stored:
         return []
     with on_record(service, "erase", request.who, sensor=service.name, call="", only_faults=only_faults):
-        return list(await service.stored.call(service.stored.store.erase, None, number))
+        return list(await _stored(service, service.stored.store.erase, None, number))
 
 
 def _sound(service, request: Request, command: str):
@@ -120,12 +142,18 @@ def _sound(service, request: Request, command: str):
     return on_record(service, command, request.who, sensor=service.name, call=call, only_faults=True)
 
 
-async def _of_call(service, request: Request, command: str, arguments: dict, record: Record, work: Work) -> dict:
+def _by_record(service, request: Request) -> bool:
+    """Whether it is about all that the database says of a call, and not about the packets that one host has."""
+    return bool(service.stored) and not request.arguments.get("sensor") and not request.yes("here")
+
+
+async def _of_call(service, request: Request, command: str, arguments: dict, work: Work,
+                   record: Record | None = None) -> dict:  # fmt: skip
     """At the host that is named; else at all that have packets of the call, after `record(uuid)` in the database; here
     where no database says who has."""
     with _sound(service, request, command):
         uuid, target = request.uuid(), _target(service, request)
-        central = bool(service.stored) and not target and not request.yes("here")
+        central = _by_record(service, request)
     if not central:
         host = target or service.own_uuid
         done, missed = await each(service, request, command, [(host, {"uuid": uuid.hex(), **arguments})], work)
@@ -133,12 +161,15 @@ async def _of_call(service, request: Request, command: str, arguments: dict, rec
             raise VoipfleetError(missed[0]["error"])
         return {"done": done, "missed": missed}
     with on_record(service, command, request.who, sensor=service.name, call=uuid.hex()):
-        parts = await record(uuid)
-        if parts is None:
-            _, parts = await _parts(service, uuid.hex())
+        await record(uuid)
+        _, parts = await _parts(service, uuid.hex())
     asked = [(origin, {"uuid": part.hex(), **arguments}) for part, origin in parts]
     done, missed = await each(service, request, command, asked, work)
     return {"done": done, "missed": missed}
+
+
+async def _stored(service, function, *arguments):
+    return await service.stored.call(function, *arguments)
 
 
 async def _parts(service, name: str):
@@ -147,7 +178,7 @@ async def _parts(service, name: str):
         if service.pool and (found := await service.pool.find(name)):
             return found, [(found.uuid, service.own_uuid)]
         raise VoipfleetError(f"{service.name}: has no record of this call; ask at its central")
-    found = await service.stored.call(service.stored.store.find_call, name)
+    found = await _stored(service, service.stored.store.find_call, name)
     if found is None:
         raise _unknown(service)
     return found

@@ -35,6 +35,7 @@ def test_a_call_is_found_by_its_uuid_and_the_newest_by_its_call_id(store):
     assert store.find_call("a@x") == (store.find_call(new.uuid.hex())[0], [(new.uuid, PEER.sensor_uuid)])
     assert store.find_call(str(old.uuid.hex()))[0].uuid == old.uuid
     assert store.find_call("b@x") is None and store.find_call("00" * 16) is None
+    assert store.parts_of(new.uuid) == [(new.uuid, PEER.sensor_uuid)] and store.parts_of(bytes(16)) == []
 
 
 def test_a_call_of_several_parts_says_who_sent_each(store, joined):
@@ -42,6 +43,7 @@ def test_a_call_of_several_parts_says_who_sent_each(store, joined):
     assert found.views == 3 and {uuid for uuid, _ in parts} == {part.uuid for part in joined}
     assert len({origin for _, origin in parts}) == 3
     assert store.find_call(joined[2].uuid.hex())[0].uuid == found.uuid  # by the name of a part, too
+    assert store.parts_of(joined[2].uuid) == store.parts_of(found.uuid) == parts
 
 
 def test_what_is_erased_is_nowhere_and_does_not_come_back(store, joined):
