@@ -69,11 +69,10 @@ async def test_a_host_that_was_away_erases_when_it_is_back(tmp_path):
     assert again.later.waiting == hq.later.waiting and len(again.later.waiting) == 1
     one = Instance(ONE, "one", pool=Pool({PART: 9}))
     async with at_work(again), joined(one.board, again.board, uuid=ONE, name="one", central=HQ):
-        await until(lambda: not again.later.waiting)
-    assert one.pool.done == [("erase", PART)] and not one.pool.calls
+        await until(lambda: json.loads((tmp_path / later.FILE).read_text()) == [])
+    assert one.pool.done == [("erase", PART)] and not one.pool.calls and not again.later.waiting
     assert again.audit == [("erase", {"who": "ann@hq", "sensor": "one", "call": PART.hex(), "result": "ok"})]
     assert one.audit[0][1]["who"] == "ann@hq"
-    assert json.loads((tmp_path / later.FILE).read_text()) == []
 
 
 async def test_a_number_waits_too_and_is_on_no_record(tmp_path):
