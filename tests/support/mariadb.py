@@ -19,6 +19,8 @@ class MariaDB:
     def __init__(self, folder: Path, options: tuple[str, ...] = ()):
         self.folder, self.socket, self.options = folder, folder / "s", options
         self._as = ["--user=mysql"] if os.geteuid() == 0 else []
+        # A server that starts removes temporary tables from its folder for them, whoever's they are.
+        self._environment = os.environ | {"TMPDIR": str(folder)}
         self._process: subprocess.Popen | None = None
 
     def install(self) -> None:
@@ -27,7 +29,7 @@ class MariaDB:
         subprocess.run(
             ["mariadb-install-db", "--no-defaults", f"--datadir={self.folder}/data", "--skip-test-db",
              "--auth-root-authentication-method=normal", *self._as],
-            check=True, capture_output=True,
+            check=True, capture_output=True, env=self._environment,
         )  # fmt: skip
 
     def start(self) -> None:
@@ -37,7 +39,7 @@ class MariaDB:
              f"--socket={self.socket}", "--skip-networking", f"--pid-file={self.folder}/pid",
              "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=16M", "--innodb-lock-wait-timeout=2",
              *self._as, *self.options],
-            stdout=log, stderr=log,
+            stdout=log, stderr=log, env=self._environment,
         )  # fmt: skip
         end = time.monotonic() + 30
         while subprocess.run([*self._client, "-e", "SELECT 1"], capture_output=True, check=False).returncode:
