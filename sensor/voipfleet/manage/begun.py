@@ -109,9 +109,10 @@ class Begun:
         async with self._turn:
             try:
                 await asyncio.to_thread(self._write, msgspec.json.encode(self._notes))
-            except OSError as error:
+            except (OSError, ValueError) as error:  # the latter of a text that is none in UTF-8
+                why = getattr(error, "strerror", "") or type(error).__name__
                 log.error("%s: cannot be written (%s), an erasure that a kill cuts short would not be carried out; make"
-                          " room there", self._path, error.strerror)  # fmt: skip
+                          " room there", self._path, why)  # fmt: skip
 
     def _write(self, content: bytes) -> None:
         put(self._path, content)

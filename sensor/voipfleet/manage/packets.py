@@ -89,7 +89,8 @@ async def _erase(service, request: Request) -> dict:
         if bool(number) == ("uuid" in request.arguments):
             raise VoipfleetError("erase: give a call or a number, one of both")
         uuid = b"" if number else request.uuid()
-    if uuid and not _by_record(service, request):
+        whole = bool(number) or _by_record(service, request)
+    if not whole:
         return await _of_call(service, request, "erase", {}, lambda pool, uuid: pool.erase(uuid))
     places = [(known.uuid, b"") for known in service.board.routes]
     if uuid:

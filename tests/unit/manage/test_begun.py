@@ -205,3 +205,10 @@ async def test_a_disk_that_refuses_is_told_and_erased_is_all_the_same(tmp_path, 
     async with at_work(hq) as one:
         await erase(hq, uuid=CALL.hex())
         assert one.pool.done == [("erase", PART)] and "a kill cuts short" in caplog.text
+
+
+async def test_a_number_that_is_no_text_ends_nothing(tmp_path, caplog):
+    hq = center(tmp_path)
+    async with at_work(hq):  # which says that nothing has ended
+        await asyncio.gather(erase(hq, number="\ud800"), return_exceptions=True)
+    assert not hq.begun.notes and "cannot be written (UnicodeEncodeError)" in caplog.text
