@@ -140,6 +140,8 @@ class Service:
 
     async def _shut_down(self, manager: Manager) -> None:
         end = time.monotonic() + STOP_BY
+        if self.begun:
+            self.begun.close()
 
         def left() -> float:
             return max(0.1, min(LAST_DELIVERY, end - time.monotonic()))

@@ -2,6 +2,7 @@
 done by those that were away when they are back."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
@@ -32,7 +33,8 @@ class Later:
         self._tried: dict[str, tuple[float, float]] = {}  # host -> when it is asked again, and the pause until then
         self._tasks: dict[str, asyncio.Task] = {}  # by host
         self._turn, self._changed, self._saved = asyncio.Lock(), 0, 0
-        self._path.with_suffix(".new").unlink(missing_ok=True)  # of an earlier release that was killed while writing
+        with contextlib.suppress(OSError):  # of an earlier release that was killed while writing
+            self._path.with_suffix(".new").unlink(missing_ok=True)
         try:
             found = json.loads(self._path.read_text("utf-8"))
             self._waiting = {_key(one): one for one in found if _sound(one)}

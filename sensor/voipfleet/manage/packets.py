@@ -5,6 +5,7 @@ from contextlib import nullcontext
 
 from voipfleet.asking.asker import no_data
 from voipfleet.errors import VoipfleetError
+from voipfleet.fetching.reporting import nothing
 from voipfleet.manage import hosts
 from voipfleet.manage.begun import Note
 from voipfleet.manage.everywhere import Work, each
@@ -14,6 +15,13 @@ from voipfleet.manage.request import ALL, LISTENERS, Request
 from voipfleet.tasks import to_its_end
 
 MAX_OFFSET = 1 << 50
+
+
+class StillLeft(VoipfleetError):
+    """Of an erasure; it is tried again."""
+
+    temporary = True
+
 
 Part = tuple[bytes, bytes]  # its uuid, and that of the host that has it
 Record = Callable[[bytes], Awaitable[None]]
@@ -77,7 +85,9 @@ async def erase(service, request: Request) -> dict:
 async def carry_out(service, note: Note) -> None:
     """An erasure that an earlier process had begun, or for which the database did not answer."""
     what = {"number": note.number} if note.number else {"uuid": note.call}
-    await _carry_out(service, Request(what, note.who, ALL, no_data), note, again=True)
+    said = await _carry_out(service, Request(what, note.who, ALL, no_data), note, again=True)
+    if left := [one for one in said["missed"] if not one["later"] and not nothing(one["error"])]:
+        raise StillLeft(f"{left[0]['name']}: {left[0]['error']}")
 
 
 # -- inside ------------------------------------------------------------------------------------------
@@ -88,6 +98,8 @@ async def _erase(service, request: Request) -> dict:
         number = request.text("number", "")
         if bool(number) == ("uuid" in request.arguments):
             raise VoipfleetError("erase: give a call or a number, one of both")
+        if number != number.encode("utf-8", "replace").decode():
+            raise VoipfleetError("number: is no text that a record can have")
         uuid = b"" if number else request.uuid()
         whole = bool(number) or _by_record(service, request)
     if not whole:
@@ -96,7 +108,7 @@ async def _erase(service, request: Request) -> dict:
     if uuid:
         with _sound(service, request, "erase"):
             places = [(origin, part) for part, origin in await _stored(service, service.stored.store.parts_of, uuid)]
-    note = Note(request.who, uuid.hex(), number, [(place.hex(), part.hex()) for place, part in places])
+    note = Note(request.who, uuid.hex(), number, [(place.hex(), part.hex()) for place, part in places if place])
     async with service.begun.noted(note) if service.begun else nullcontext():
         return await _carry_out(service, request, note)
 
