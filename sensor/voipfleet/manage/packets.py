@@ -98,6 +98,8 @@ async def _erase(service, request: Request) -> dict:
         number = request.text("number", "")
         if bool(number) == ("uuid" in request.arguments):
             raise VoipfleetError("erase: give a call or a number, one of both")
+        if number and (request.arguments.get("sensor") or request.yes("here")):
+            raise VoipfleetError("number: is erased on all hosts; give no sensor, or a call")
         if number != number.encode("utf-8", "replace").decode():
             raise VoipfleetError("number: is no text that a record can have")
         uuid = b"" if number else request.uuid()

@@ -266,4 +266,7 @@ async def test_a_number_that_is_no_text_is_refused(tmp_path):
     hq = center(tmp_path)
     with pytest.raises(VoipfleetError, match="no text that a record can have"):
         await erase(hq, number="\ud800")
+    for where in ({"sensor": ONE.hex()}, {"here": True}):
+        with pytest.raises(VoipfleetError, match="erased on all hosts"):
+            await erase(hq, number="5", **where)
     assert not hq.begun.notes and not hq.pool.done
