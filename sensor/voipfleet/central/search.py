@@ -128,8 +128,8 @@ class Search:
     def _is_near(self, start: int | None, size: int) -> bool:
         """Whether the first calls that there are have a page of those that fit, so that no index need be chosen. Where
         what passes here may not fit after all, nobody knows."""
-        wanted = self._ways.wanted
-        if not self._limit or not wanted or not all(one.exact for one in wanted):
+        wanted, decided = self._ways.wanted, self._ways.price("calls_facts", frozenset()) == 1
+        if not self._limit or not wanted or not decided or not all(one.exact for one in wanted):
             return False
         moment, bounds = calls.c.setup_time, self._from(start)
         query = self._ways.of("calls_facts", moment).where(calls.c.kind == self._query.kind, *self._times, *bounds)

@@ -181,6 +181,19 @@ def test_the_note_advises_what_helps(store, number, advice):
     assert ("how the number begins or ends" in note._far(NOON)) is advice
 
 
+@pytest.mark.parametrize(("said", "near"), [
+    ({"uuid": b"x" * 16}, False), ({"call_id": "5"}, False), ({"site": "n"}, True), ({"site": "s"}, False),
+    ({"wanted": Filter(number=filters.number("100"))}, True), ({"wanted": Filter(number=filters.number("@hq"))}, False),
+    ({"wanted": Filter(address=filters.address("192.0.2.7"))}, True), ({}, False),
+    ({"wanted": Filter(address=filters.address("192.0.2.7:5060"))}, False),
+])  # fmt: skip
+def test_the_newest_calls_are_a_page_only_where_an_index_says_all_that_is_asked(store, said, near):
+    keep(store, [call(setup_time=NOON + n, call_id=str(n), site="n", caller="100", src="192.0.2.7:5060", streams=[])
+                 for n in range(9)])  # fmt: skip
+    with store._engine.connect() as connection:
+        assert search.Search(connection, Query(**said), search.Order(), 3)._is_near(None, 4) is near
+
+
 @settings(max_examples=25, deadline=None)
 @given(_wanted)
 def test_the_next_verdict_that_fits_is_the_next_one(said):
