@@ -72,6 +72,7 @@ def bare(connection: pymysql.Connection, sent: list[tuple[Peer, bytes]]) -> floa
     """Seconds for the same rows, ready beforehand, through the driver alone."""
     ready = [[tuple(rows.columns(*rows.read(row, "")).values()) for row in _decode(body).rows] for _, body in sent]
     names = list(rows.columns(*rows.read(_decode(sent[0][1]).rows[0], "")))
+    # Of names of this program's own columns.
     statement = f"INSERT INTO plain ({', '.join(names)}) VALUES ({', '.join(['%s'] * len(names))})"  # noqa: S608
     start = time.perf_counter()
     with connection.cursor() as cursor:

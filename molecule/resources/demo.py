@@ -113,7 +113,7 @@ def elapsed(begin: float) -> str:
 def down() -> None:
     bed("down", "--all")
     SECRET.unlink(missing_ok=True)
-    shutil.rmtree(LAB / "keys", ignore_errors=True)
+    shutil.rmtree(LAB / "keys", ignore_errors=True)  # there are none if the demo came to no end
     print("The demo's hosts, network, password and keys are gone; images for the next time: /var/tmp/voipfleet-bed")
 
 

@@ -22,6 +22,7 @@ class Source:
         """Raises OSError where `path` ("-": standard input) cannot be opened."""
         self.name = "standard input" if path == "-" else path
         standard = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)  # what is buffered waits for more
+        # Open as long as this object is; close() ends it.
         self._file: BinaryIO = standard if path == "-" else open(path, "rb", buffering=0)  # noqa: SIM115
         self._read = self._file.readinto
         self.position = self.size = 0

@@ -98,6 +98,7 @@ def _analyse(analyser: Analyser, files: list[str],
     faults: list[VoipfleetError] = []
     reading, records, stopped = Reading(), [], False
     with contextlib.suppress(OSError):  # standard input has no size, and what is not there is told when it is opened
+        # `path` is text, "-" among them, and stays it.
         reading.expect(sum(os.stat(path).st_size for path in files))  # noqa: PTH116
     sources = [_sound(read_blocks(path, opened=reading.opened), faults) for path in files]
     try:

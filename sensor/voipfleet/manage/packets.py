@@ -60,7 +60,7 @@ async def hold(service, request: Request) -> dict:
         why = request.text("why", "")
 
     async def record(uuid: bytes) -> None:
-        await _stored(service, service.stored.store.hold, uuid, request.who, why)
+        await service.stored.call(service.stored.store.hold, uuid, request.who, why)
 
     return await _of_call(service, request, "hold", {"why": why}, lambda pool, uuid: pool.hold(uuid, request.who, why),
                           record)  # fmt: skip
@@ -70,7 +70,7 @@ async def release(service, request: Request) -> dict:
     """Give a held call back to retention."""
 
     async def record(uuid: bytes) -> None:
-        await _stored(service, service.stored.store.release, uuid)
+        await service.stored.call(service.stored.store.release, uuid)
 
     return await _of_call(service, request, "release", {}, lambda pool, uuid: pool.release(uuid), record)
 
@@ -109,7 +109,7 @@ async def _erase(service, request: Request) -> dict:
     places = [(known.uuid, b"") for known in service.board.routes]
     if uuid:
         with _sound(service, request, "erase"):
-            places = [(origin, part) for part, origin in await _stored(service, service.stored.store.parts_of, uuid)]
+            places = [(origin, part) for part, origin in await service.stored.call(service.stored.store.parts_of, uuid)]
     note = Note(request.who, uuid.hex(), number, [(place.hex(), part.hex()) for place, part in places if place])
     async with service.begun.noted(note) if service.begun else nullcontext():
         return await _carry_out(service, request, note)
@@ -120,7 +120,7 @@ async def _carry_out(service, request: Request, note: Note, *, again: bool = Fal
     if note.number:
         return await _erase_number(service, request, note)
     with on_record(service, "erase", request.who, sensor=service.name, call=note.call):
-        parts = await _stored(service, service.stored.store.erase, bytes.fromhex(note.call))
+        parts = await service.stored.call(service.stored.store.erase, bytes.fromhex(note.call))
         if not parts and not again:
             raise _unknown(service)
     asked = [(origin.hex(), part.hex()) for part, origin in parts] + note.hosts
@@ -148,7 +148,7 @@ async def _records_of(service, request: Request, number: str, only_faults: bool 
     if not service.stored:
         return []
     with on_record(service, "erase", request.who, sensor=service.name, call="", only_faults=only_faults):
-        return list(await _stored(service, service.stored.store.erase, None, number))
+        return list(await service.stored.call(service.stored.store.erase, None, number))
 
 
 def _sound(service, request: Request, command: str):
@@ -183,17 +183,13 @@ async def _of_call(service, request: Request, command: str, arguments: dict, wor
     return {"done": done, "missed": missed}
 
 
-async def _stored(service, function, *arguments):
-    return await service.stored.call(function, *arguments)
-
-
 async def _parts(service, name: str):
     """The record of that Call-ID or uuid, and of which part (uuid) which host (uuid) has the packets."""
     if not service.stored:
         if service.pool and (found := await service.pool.find(name)):
             return found, [(found.uuid, service.own_uuid)]
         raise VoipfleetError(f"{service.name}: has no record of this call; ask at its central")
-    found = await _stored(service, service.stored.store.find_call, name)
+    found = await service.stored.call(service.stored.store.find_call, name)
     if found is None:
         raise _unknown(service)
     return found

@@ -113,6 +113,7 @@ class CallIndex:
     def purge(self, before: int, *, held: Callable[[bytes], bool] = lambda uuid: False) -> int:
         """Forget calls that ended before `before` (ns) and are not held; how many."""
         self.flush()
+        # Of a number of this file.
         query = f"SELECT rowid, uuid FROM calls WHERE last < ? AND rowid > ? ORDER BY rowid LIMIT {PURGED_AT_ONCE}"  # noqa: S608
         gone, after = 0, -1 << 63
         while rows := self._do(lambda db, after=after: db.execute(query, (before, after)).fetchall()) or []:

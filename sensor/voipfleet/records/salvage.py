@@ -228,6 +228,7 @@ def _rows(db: sqlite3.Connection, end: int | None) -> Iterator[list[tuple]]:
         db.execute("SELECT crc FROM outbox LIMIT 0")
     except UNREADABLE as error:
         crc = "NULL" if "no such column" in str(error) else crc  # schema 1
+    # Both of words of this file.
     query = f"SELECT seq, uuid, revision, kind, body, created, {crc} FROM outbox WHERE seq BETWEEN ? AND ? ORDER BY seq"  # noqa: S608
     edges = [_all(db, f"SELECT {edge}(seq) FROM outbox", 1) for edge in ("min", "max")]  # noqa: S608
     first = (edges[0][0][0] if edges[0] else None) or 1

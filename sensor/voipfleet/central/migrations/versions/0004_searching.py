@@ -44,6 +44,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """The columns that it filled in cannot be told from those of before."""
     raise NotImplementedError("go back by a backup of the database from before")
 
 
