@@ -194,6 +194,21 @@ def test_the_newest_calls_are_a_page_only_where_an_index_says_all_that_is_asked(
         assert search.Search(connection, Query(**said), search.Order(), 3)._is_near(None, 4) is near
 
 
+@pytest.mark.parametrize(("many", "near"), [(1, 0), (100_000, 0), (1, 20_000)])
+@pytest.mark.parametrize("text", ["200", "*0*0", "*200", "200@*", "20*", "*00*"])
+def test_a_number_is_that_of_either_side_by_whatever_way(store, monkeypatch, many, near, text):
+    monkeypatch.setattr(ways, "MANY", many)
+    monkeypatch.setattr(search, "NEAR", near)
+    ends = [("200", "1"), ("1", "200"), ("1", "2"), ("200", "200")]
+    keep(store, [call(setup_time=NOON + n, call_id=str(n), caller=caller, callee=callee)
+                 for n, (caller, callee) in enumerate(ends)])  # fmt: skip
+    query = Query(Filter(number=filters.number(text)))
+    for sort in ("setup_time-desc", "mos"):
+        for limit in (1, 100):
+            found = [one.call_id for page in all_pages(store, query, sort, limit) for one in page]
+            assert sorted(found) == ["0", "1", "3"]
+
+
 @settings(max_examples=25, deadline=None)
 @given(_wanted)
 def test_the_next_verdict_that_fits_is_the_next_one(said):
